@@ -1,0 +1,1 @@
+"""One service: the error-coded inference API over one bundle. No torch, no database."""

@@ -1,0 +1,1 @@
+"""What can be trained and predicted, and the bundle between the two."""

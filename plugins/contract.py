@@ -1,0 +1,238 @@
+"""What a plugin is. Standard library only: whoever reads this module loads no framework.
+
+A plugin is one frozen `Plugin` that names, by dotted path, a trainer, a predictor and an evaluator.
+The worker imports the trainer when it trains, the model server imports the predictor when it serves;
+listing plugins imports neither.
+
+The road of a model:  examples -> trainer -> draft folder -> predictor -> evaluator -> bundle -> predictor.
+The draft is evaluated through the predictor that will serve it, so what is measured is what is shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+API_VERSION = 1
+
+Split = Literal["train", "validation", "test"]
+Point = tuple[float, float]
+
+
+class PluginError(Exception):
+    """A plugin refuses, in one sentence that a user can act on; `code` is stable and lower_case."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TrainingStopped(Exception):
+    """Raised by a trainer that was asked to stop before it had anything worth keeping."""
+
+
+class AttemptLost(Exception):
+    """Raised by the context when another attempt owns the task: write nothing more and leave."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to train. `params` is a frozen dataclass whose fields carry `help` in their metadata, and
+    `minimum`/`maximum` or `choices` where they are bounded: the form and the API schema are made from it.
+    """
+
+    name: str
+    title: str
+    description: str
+    params: type[Any]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled image of a frozen snapshot. `label` is a class name; `regions` are for OCR.
+
+    `content_hash` is the sha256 of the bytes in hex; `size` their number; `group` names near-duplicates
+    that stand on one side of the split.
+    """
+
+    key: str
+    etag: str
+    size: int
+    content_hash: str
+    split: Split
+    label: str | None = None
+    regions: tuple[Mapping[str, Any], ...] = ()
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One answer: a class, or a text region with its four corners `pos` as fractions 0..1 of the image's
+    width and height (upper left, upper right, lower right, lower left in reading direction).
+
+    `conf` is in 0..1.
+    """
+
+    label: str
+    conf: float
+    pos: tuple[Point, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The outputs for one image; of a classifier all classes by falling confidence."""
+
+    outputs: tuple[Output, ...]
+
+
+class DecodedImage(Protocol):
+    """What `plugins.images.decode` returns: see there."""
+
+    @property
+    def image(self) -> Any:
+        """A `PIL.Image.Image` in RGB, upright; perhaps reduced (see `Predictor.wanted_side`)."""
+
+    @property
+    def width(self) -> int:
+        """Width of the upright image in pixels as it was sent, before any reduction."""
+
+    @property
+    def height(self) -> int:
+        """Height of the upright image in pixels as it was sent, before any reduction."""
+
+
+class Predictor(Protocol):
+    """An opened bundle. Thread-safe; holds no framework but ONNX Runtime."""
+
+    @property
+    def wanted_side(self) -> int | None:
+        """The decoder may reduce an image until its shorter side is just not below this many pixels."""
+
+    def predict(self, images: Sequence[DecodedImage]) -> list[Prediction]:
+        """One prediction an image, in order.
+
+        Raises `PluginError` when the model cannot answer for one of them.
+        """
+
+
+OpenPredictor = Callable[..., Predictor]
+"""`open_predictor(folder: Path, model: Mapping, *, threads: int) -> Predictor`; `model` is the part of the
+manifest that the trainer wrote (`Draft.model`), `threads` the CPU threads it may use."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a trainer returns: a folder with the model's files, and what the manifest must say of them.
+
+    `model` holds what the predictor needs (JSON values only: labels, input size, preprocessing, thresholds),
+    `base` the pretrained weights' name, file and sha256, `facts` what a person may want to know.
+    """
+
+    folder: Path
+    model: Mapping[str, Any]
+    base: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one model on one split: flat numbers for comparison, and details for people.
+
+    `metrics` are finite numbers by name (`accuracy`, `macro_f1`, ...); the first key of `Plugin.headline`
+    is the one that ranks models. `details` are JSON values (per class, confusion matrix, mistakes).
+    """
+
+    metrics: Mapping[str, float]
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TrainingContext(Protocol):
+    """What the worker gives to a trainer."""
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm's name."""
+
+    @property
+    def params(self) -> Any:
+        """An instance of the algorithm's params dataclass, validated."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class names to learn, sorted; empty for plugins without classes."""
+
+    @property
+    def device(self) -> str:
+        """`cpu`, or `cuda`."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that the training may use."""
+
+    @property
+    def folder(self) -> Path:
+        """Scratch that outlives a lost worker: caches and checkpoints go here."""
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        """The snapshot's examples of one side, in a fixed order."""
+
+    def read(self, example: Example) -> bytes:
+        """The image's bytes from the local cache, verified against the snapshot."""
+
+    def report(self, name: str, value: float, *, epoch: float) -> None:
+        """Record one metric row (train step); shown while it runs. A value that is not finite is refused."""
+
+    def fact(self, name: str, value: Any) -> None:
+        """Record one fact (a JSON value) of the running step: counts, sizes, device, throughput."""
+
+    def log(self, message: str) -> None:
+        """Add one line to the log of the running step."""
+
+    def should_stop(self) -> bool:
+        """Whether the user asked to stop and keep the best, or the time is up.
+
+        Raises `TrainingStopped` when the user asked to discard, `AttemptLost` when another attempt owns it.
+        Cheap: ask after every batch.
+        """
+
+    def time_left(self) -> float:
+        """Seconds of the time budget left to training, earlier attempts counted in; may be negative."""
+
+    def checkpoint(self) -> None:
+        """Call before writing a checkpoint: raises `AttemptLost` when another attempt owns the task."""
+
+
+Train = Callable[[TrainingContext], Draft]
+"""`train(context) -> Draft`. It may be killed at any moment and called again with the same folder."""
+
+Evaluate = Callable[[Sequence[Example], Sequence[Prediction]], Evaluation]
+"""`evaluate(examples, predictions) -> Evaluation`; the two sequences are of one length."""
+
+Illustrate = Callable[[Evaluation, Sequence[Mapping[str, Any]], Path], None]
+"""`illustrate(evaluation, metric_rows, folder)` writes plots (PNG) of the evaluation and of training."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """What can be trained and predicted for one type of dataset; every callable is a dotted path
+    `module:name`, imported on first use.
+    """
+
+    name: str
+    title: str
+    dataset_type: str
+    label_form: Literal["class", "regions"]
+    algorithms: tuple[Algorithm, ...]
+    headline: str  # the metric that ranks models, higher is better
+    trainer: str
+    predictor: str
+    evaluator: str
+    illustrator: str
+    labeling: str  # a module with `config`, `labels_from_regions` and `regions_from_prediction`
+    api_version: int = API_VERSION
+
+    def algorithm(self, name: str) -> Algorithm:
+        """The algorithm of that name; KeyError if there is none."""
+        return {algorithm.name: algorithm for algorithm in self.algorithms}[name]
