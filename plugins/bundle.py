@@ -25,6 +25,9 @@ SUFFIXES = frozenset({".onnx", ".safetensors", ".json", ".png", ".md", ".jpg", "
 MAX_FILES = 1_000
 MAX_BYTES = 4 * 1024**3
 MAX_MANIFEST_BYTES = 16 * 1024**2
+# How a tensor of an ONNX file names another file: StringStringEntryProto{key: "location", value: ...}
+# (onnx/onnx.proto, TensorProto.external_data). Such a model would read files of the host.
+_EXTERNAL_DATA = b"\x0a\x08location\x12"
 
 
 class BundleError(Exception):
@@ -102,6 +105,8 @@ def verify(folder: Path, *, digest: str | None = None) -> Bundle:
     for path, expected in manifest.files.items():
         if _sha256(folder / path) != expected:
             raise BundleError(f"{path} was changed: its sha256 is not the one in the manifest")
+        if path.endswith(".onnx") and _EXTERNAL_DATA in (folder / path).read_bytes():
+            raise BundleError(f"{path} refers to data outside the bundle")
     if digest is not None and manifest.digest != digest:
         raise BundleError(f"the bundle is {manifest.digest[:12]}, not {digest[:12]} as asked for")
     return Bundle(folder, manifest)

@@ -11,7 +11,7 @@ from io import BytesIO
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 TRAINING_FORMATS = ("JPEG", "PNG")
@@ -87,7 +87,7 @@ def probe(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Header:
 
 
 def decode(data: bytes, *, wanted_side: int | None = None, limits: Limits = DEFAULT_LIMITS) -> Decoded:
-    """Decode to upright RGB; alpha is laid on white, 16 bits are scaled to 8, of an animation the first frame.
+    """Decode to upright RGB: alpha laid on white, 16 bits scaled to 8, the first frame of an animation.
 
     `wanted_side`: a JPEG may be decoded at 1/2, 1/4 or 1/8 size as long as its shorter side keeps at least
     this many pixels, which is several times faster for photographs.
@@ -123,7 +123,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
         )
     try:
         opened = Image.open(BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError("format_not_supported", "not a JPEG, PNG, BMP or WEBP image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_many_pixels("more", limits) from None
