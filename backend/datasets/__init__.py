@@ -1,0 +1,1 @@
+"""Datasets: the index of a bucket prefix, its findings, its split and its frozen snapshots."""

@@ -1,0 +1,110 @@
+"""Tables of datasets, their images and findings, and of the operations (sync, check) that run on them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from backend.db import Base, KeyText, now
+from backend.workspaces.tables import StorageConnection
+
+
+class Dataset(Base):
+    """A named bucket prefix of one type. `prefix` is empty or ends with a slash."""
+
+    __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("workspace_id", "name"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    connection_id: Mapped[int] = mapped_column(ForeignKey("storage_connections.id"))
+    name: Mapped[str] = mapped_column(String(30))
+    type: Mapped[str] = mapped_column(String(30))
+    description: Mapped[str] = mapped_column(String(1000), default="")
+    bucket: Mapped[str] = mapped_column(String(63))
+    prefix: Mapped[str] = mapped_column(String(1000))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    synced_at: Mapped[datetime | None]
+    checked_at: Mapped[datetime | None]
+
+    connection: Mapped[StorageConnection] = relationship(lazy="joined")
+
+
+class Image(Base):
+    """One indexed object. The label stands beside it: a class name, where it came from and when.
+
+    `state` is `present`, or `deleted` (the object has left the bucket; its label is kept as a tombstone).
+    What `check` found is valid for `checked_etag`; when the object changes, the etags differ and it is read
+    again. `usable` says that no finding keeps the image out of training; `perceptual_hash` is 16 hex digits.
+    """
+
+    __tablename__ = "images"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "key"),
+        Index("ix_images_dataset_id_state_label", "dataset_id", "state", "label"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(KeyText)
+    etag: Mapped[str] = mapped_column(String(100))
+    size: Mapped[int]
+    state: Mapped[str] = mapped_column(String(10), default="present")
+    label: Mapped[str | None] = mapped_column(String(500))
+    label_source: Mapped[str | None] = mapped_column(String(20))
+    indexed_at: Mapped[datetime] = mapped_column(default=now)
+    checked_etag: Mapped[str | None] = mapped_column(String(100))
+    usable: Mapped[bool] = mapped_column(default=False)
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    perceptual_hash: Mapped[str | None] = mapped_column(String(64))
+
+
+class Finding(Base):
+    """One thing that `sync` or `check` noticed. `severity` is `error` (keeps its image out of training),
+    `warning` or `note`. `key` is empty for findings about the whole dataset.
+    """
+
+    __tablename__ = "findings"
+    __table_args__ = (Index("ix_findings_dataset_id_source", "dataset_id", "source"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    source: Mapped[str] = mapped_column(String(10))
+    code: Mapped[str] = mapped_column(String(40))
+    severity: Mapped[str] = mapped_column(String(10))
+    key: Mapped[str] = mapped_column(KeyText, default="")
+    message: Mapped[str] = mapped_column(Text)
+    advice: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Operation(Base):
+    """One run of `sync` or `check`. `state` is queued, running, succeeded or failed.
+
+    `cursor` is the last key that is done, so that a run that lost its worker goes on from there.
+    """
+
+    __tablename__ = "operations"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(10))
+    state: Mapped[str] = mapped_column(String(10), default="queued")
+    attempt: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None]
+    cursor: Mapped[str] = mapped_column(KeyText, default="")
+    result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error_code: Mapped[str] = mapped_column(String(40), default="")
+    error: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    heartbeat_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    dataset: Mapped[Dataset] = relationship()

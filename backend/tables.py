@@ -1,0 +1,9 @@
+"""Every table in one place: importing this module fills `Base.metadata` (migrations and tests need it)."""
+
+from backend.datasets import tables as datasets
+from backend.models import tables as models
+from backend.services import tables as services
+from backend.training import tables as training
+from backend.workspaces import tables as workspaces
+
+__all__ = ["datasets", "models", "services", "training", "workspaces"]
