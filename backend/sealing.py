@@ -1,4 +1,4 @@
-"""Encryption at rest of stored credentials, with the key of `Settings.secret_key` (Fernet: AES-128-CBC + HMAC)."""
+"""Encryption at rest of stored credentials with the key of `Settings.secret_key` (Fernet)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def new_key() -> str:
 
 
 class Sealer:
-    """Seals and opens short texts. Raises `SettingsError` when the key is missing, malformed or another one."""
+    """Seals and opens short texts. Raises `SettingsError` when the key is missing, malformed or wrong."""
 
     def __init__(self, key: str) -> None:
         try:

@@ -1,0 +1,63 @@
+"""What a process needs to work: settings, database, queue, sealer and stores, built once and passed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from redis import Redis
+
+from backend import db
+from backend.sealing import Sealer
+from backend.settings import Settings
+from backend.storage import ObjectStore, StoreAddress
+from backend.workspaces.tables import StorageConnection
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One a process. Everything is made on first use, so a process that forks makes its own connections."""
+
+    settings: Settings
+
+    @cached_property
+    def sessions(self) -> db.SessionFactory:
+        """The factory of database sessions."""
+        return db.sessions(db.connect(self.settings.database))
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        """Seals and opens stored credentials."""
+        return Sealer(self.settings.secret_key)
+
+    @cached_property
+    def redis(self) -> Redis:
+        """The queue's server; connections are made when used."""
+        return Redis.from_url(self.settings.redis_url, socket_connect_timeout=3, health_check_interval=30)
+
+    @cached_property
+    def artifacts(self) -> ObjectStore:
+        """The store of Sightloop's own objects: model bundles and snapshots (bucket `settings.s3_bucket`)."""
+        settings = self.settings
+        return ObjectStore(
+            StoreAddress(
+                endpoint=settings.s3_endpoint,
+                access_key=settings.s3_access_key,
+                secret_key=settings.s3_secret_key,
+                region=settings.s3_region,
+            )
+        )
+
+    def store(self, connection: StorageConnection) -> ObjectStore:
+        """The store behind a storage connection."""
+        secret = self.sealer.open(connection.secret_encrypted) if connection.secret_encrypted else ""
+        return ObjectStore(
+            StoreAddress(
+                endpoint=connection.endpoint,
+                access_key=connection.access_key,
+                secret_key=secret,
+                region=connection.region,
+                addressing=connection.addressing,
+                public_endpoint=connection.public_endpoint,
+            )
+        )
