@@ -59,7 +59,13 @@ def enqueue(redis: Redis, name: str, function: str, row_id: int, *, attempt: int
         if is_live(redis, job_id):
             return
         queue(redis, name).enqueue_call(
-            function, args=(row_id,), timeout=_WEEK, result_ttl=3600, failure_ttl=_WEEK, job_id=job_id, unique=True
+            function,
+            args=(row_id,),
+            timeout=_WEEK,
+            result_ttl=3600,
+            failure_ttl=_WEEK,
+            job_id=job_id,
+            unique=True,
         )
     except DuplicateJobError:
         _discard_finished(redis, name, function, row_id, job_id)

@@ -1,0 +1,109 @@
+"""The evaluate step: measure the draft through the predictor that will serve it, and the model before it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend.models import registry as models
+from backend.models.tables import Model
+from plugins import bundle, registry
+from plugins.contract import Draft, Evaluation, Example, Plugin, Prediction, Predictor, TrainingStopped
+from plugins.images import decode
+from workers.prepare import Prepared
+
+if TYPE_CHECKING:
+    from workers.train import Attempt
+
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How good the draft is, and how it stands against the dataset's current model."""
+
+    evaluation: Evaluation
+    side: str
+    worse_than: str = ""
+    note: str = ""
+
+
+def judge(attempt: Attempt, prepared: Prepared, draft: Draft) -> Judgement:
+    """Evaluate on the test side when there is one, else on the validation side."""
+    side = "test" if any(example.split == "test" for example in prepared.examples) else "validation"
+    examples = [example for example in prepared.examples if example.split == side]
+    predictor = open_predictor(attempt.plugin, draft.folder, draft.model, attempt)
+    started = time.perf_counter()
+    evaluation = _measure(attempt, prepared, predictor, examples)
+    seconds = time.perf_counter() - started
+    record, headline = attempt.record, attempt.plugin.headline
+    for name, value in evaluation.metrics.items():
+        record.metric(name, value, 0.0)
+    record.facts |= {
+        "images": len(examples),
+        "side": side,
+        "images_per_second": round(len(examples) / seconds, 1),
+    }
+    record.facts |= dict(evaluation.metrics)
+    record.log(f"{headline} {evaluation.metrics[headline]:.3f} on {len(examples)} {side} images")
+    worse_than, note = _compare(attempt, prepared, evaluation, examples)
+    if note:
+        record.log(note)
+    return Judgement(evaluation, side, worse_than, note)
+
+
+def open_predictor(plugin: Plugin, folder: Path, model: Mapping[str, Any], attempt: Attempt) -> Predictor:
+    """The predictor of a draft or a bundle, with all threads of this worker."""
+    opened: Predictor = registry.load(plugin.predictor)(
+        folder, model, threads=attempt.runtime.settings.cpu_threads
+    )
+    return opened
+
+
+def _measure(
+    attempt: Attempt, prepared: Prepared, predictor: Predictor, examples: Sequence[Example]
+) -> Evaluation:
+    predictions: list[Prediction] = []
+    for start in range(0, len(examples), _BATCH):
+        images = [
+            decode(prepared.read(example), wanted_side=predictor.wanted_side)
+            for example in examples[start : start + _BATCH]
+        ]
+        predictions.extend(predictor.predict(images))
+        attempt.record.flush_if_due()
+        if attempt.record.stop == "discard":
+            raise TrainingStopped("nothing is kept")
+    evaluation: Evaluation = registry.load(attempt.plugin.evaluator)(examples, predictions)
+    return evaluation
+
+
+def _compare(
+    attempt: Attempt, prepared: Prepared, evaluation: Evaluation, examples: Sequence[Example]
+) -> tuple[str, str]:
+    """Measure the dataset's current model on the same images: its name when the new one is worse, and a
+    sentence. A model with other labels cannot be compared.
+    """
+    with attempt.runtime.sessions() as session:
+        previous = models.current(session, attempt.task.dataset_id)
+    if previous is None or previous.plugin != attempt.plugin.name or previous.labels != attempt.task.labels:
+        return "", ""
+    before = _measure(attempt, prepared, _open_previous(attempt, previous), examples)
+    headline = attempt.plugin.headline
+    old, new = before.metrics[headline], evaluation.metrics[headline]
+    note = f"{headline} {new:.3f} against {old:.3f} of {previous.name} on the same {len(examples)} images"
+    return (previous.name, f"worse: {note}") if new < old else ("", note)
+
+
+def _open_previous(attempt: Attempt, previous: Model) -> Predictor:
+    archive = attempt.folder / "previous.zip"
+    runtime = attempt.runtime
+    runtime.artifacts.download(runtime.settings.s3_bucket, models.bundle_key(previous.digest), archive)
+    target = attempt.folder / f"previous-{previous.digest[:12]}"
+    if target.exists():
+        opened = bundle.verify(target, digest=previous.digest)
+    else:
+        opened = bundle.unpack(archive, target, digest=previous.digest)
+    return open_predictor(attempt.plugin, opened.folder, opened.manifest.model, attempt)

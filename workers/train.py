@@ -1,0 +1,205 @@
+"""The job that runs one training task: prepare, train, evaluate, export.
+
+It may be queued twice (the second finds the task taken and leaves) and killed at any moment (the task goes
+back to the queue and the next attempt goes on from what lies in its folder).
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from backend.db import transaction
+from backend.errors import AppError, StorageFull
+from backend.queue import RUN_TRAINING
+from backend.runtime import Runtime
+from backend.training import registry as tasks
+from backend.training.lifecycle import TaskState, advance
+from backend.training.tables import TrainingTask
+from plugins import registry
+from plugins.contract import Algorithm, AttemptLost, Plugin, PluginError, TrainingStopped
+from workers import evaluate, export, prepare
+from workers.context import Context, Heart, Record
+from workers.process import identity, process_runtime
+
+logger = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt at one task, with what every step needs."""
+
+    runtime: Runtime
+    task: TrainingTask
+    plugin: Plugin
+    algorithm: Algorithm
+    record: Record
+    folder: Path
+
+    def enter(self, step: str, old: TaskState, new: TaskState) -> None:
+        """Begin a step and move the task on; a task that is stopping stays in that state.
+
+        Raises `AttemptLost`, and `TrainingStopped` when nothing is to be kept.
+        """
+        with transaction(self.runtime.sessions) as session:
+            advance(session, self.task.id, old, new, attempt=self.record.attempt)
+        self.record.start_step(step)
+        self.record.flush()
+        if self.record.stop == "discard" or (self.record.stop and step == "train"):
+            raise TrainingStopped("nothing is kept")
+
+
+def run(task_id: int) -> None:
+    """What the queue calls."""
+    execute(process_runtime(), task_id)
+
+
+def execute(runtime: Runtime, task_id: int) -> None:
+    """Take the task and bring it to an end; returns without a word when another worker has it."""
+    attempt = _take(runtime, task_id)
+    if attempt is None:
+        return
+    structlog.contextvars.bind_contextvars(task=attempt.task.name, attempt=attempt.record.attempt)
+    heart = Heart(attempt.record)
+    heart.start()
+    try:
+        _steps(attempt)
+    except AttemptLost:
+        logger.warning("attempt_lost", function=RUN_TRAINING)
+        return
+    except TrainingStopped as stop:
+        _finish_stopped(attempt, str(stop))
+    except PluginError as error:
+        _finish_failed(attempt, error.code, str(error))
+    except AppError as error:
+        _finish_failed(attempt, error.code, str(error))
+    except Exception as error:
+        code, message = _explain(error)
+        logger.exception("training_failed", code=code)
+        _finish_failed(attempt, code, message)
+    finally:
+        heart.end()
+        structlog.contextvars.clear_contextvars()
+    shutil.rmtree(attempt.folder, ignore_errors=True)
+
+
+def task_folder(runtime: Runtime, task_id: int) -> Path:
+    """Where the attempts of a task keep their caches and checkpoints; removed when the task has ended."""
+    return runtime.settings.data_dir / "work" / f"task-{task_id}"
+
+
+def _take(runtime: Runtime, task_id: int) -> Attempt | None:
+    with transaction(runtime.sessions) as session:
+        if not advance(session, task_id, TaskState.QUEUED, TaskState.PREPARING):
+            return None
+        task = session.get_one(TrainingTask, task_id)
+        task.worker = identity()
+        task.started_at = task.started_at or task.heartbeat_at
+        session.flush()
+        session.refresh(task, ["dataset"])
+    plugin, algorithm = registry.algorithm(task.algorithm)
+    record = Record(runtime.sessions, task.id, task.attempt, trained_before=task.trained_seconds)
+    return Attempt(runtime, task, plugin, algorithm, record, task_folder(runtime, task_id))
+
+
+def _steps(attempt: Attempt) -> None:
+    attempt.record.start_step("prepare")
+    prepared = prepare.prepare(attempt)
+    attempt.record.end_step("succeeded")
+
+    attempt.enter("train", TaskState.PREPARING, TaskState.TRAINING)
+    context = Context(
+        algorithm=attempt.algorithm.name,
+        params=registry.parse_params(attempt.algorithm, attempt.task.parameters),
+        labels=tuple(attempt.task.labels),
+        device=prepared.device,
+        threads=attempt.runtime.settings.cpu_threads,
+        folder=attempt.folder / "training",
+        time_budget=float(attempt.task.time_budget),
+        record=attempt.record,
+        snapshot=prepared.examples,
+        reader=prepared.read,
+    )
+    context.folder.mkdir(parents=True, exist_ok=True)
+    draft = registry.load(attempt.plugin.trainer)(context)
+    attempt.record.end_step("succeeded")
+
+    attempt.enter("evaluate", TaskState.TRAINING, TaskState.EVALUATING)
+    judged = evaluate.judge(attempt, prepared, draft)
+    attempt.record.end_step("succeeded")
+
+    attempt.enter("export", TaskState.EVALUATING, TaskState.EXPORTING)
+    exported = export.export(attempt, prepared, draft, judged)
+    attempt.record.end_step("succeeded")
+    _finish(attempt, exported)
+
+
+def _finish(attempt: Attempt, exported: export.Exported) -> None:
+    """The model row and the final state appear together, or not at all."""
+    with transaction(attempt.runtime.sessions) as session:
+        model = export.register(session, attempt, exported)
+        number = attempt.record.attempt
+        reason = f"model {model.name} registered"
+        if not (
+            advance(
+                session,
+                attempt.task.id,
+                TaskState.EXPORTING,
+                TaskState.SUCCEEDED,
+                reason=reason,
+                attempt=number,
+            )
+            or advance(
+                session, attempt.task.id, TaskState.STOPPING, TaskState.STOPPED, reason=reason, attempt=number
+            )
+        ):
+            raise AttemptLost(f"attempt {number} no longer owns task {attempt.task.id}")
+
+
+def _finish_stopped(attempt: Attempt, reason: str) -> None:
+    if not attempt.record.stop:  # the trainer gave up on its own: its time was over before it had a model
+        _finish_failed(attempt, "time_budget_too_short", f"{reason}; give it a longer --time-budget")
+        return
+    try:
+        attempt.record.log(f"Stopped: {reason}")
+        attempt.record.end_step("stopped")
+    except AttemptLost:
+        return
+    with transaction(attempt.runtime.sessions) as session:
+        advance(
+            session,
+            attempt.task.id,
+            TaskState.STOPPING,
+            TaskState.STOPPED,
+            reason=reason,
+            attempt=attempt.record.attempt,
+        )
+
+
+def _finish_failed(attempt: Attempt, code: str, message: str) -> None:
+    try:
+        attempt.record.log(f"Failed ({code}): {message}")
+        attempt.record.end_step("failed")
+    except AttemptLost:
+        return
+    with transaction(attempt.runtime.sessions) as session:
+        task = session.get_one(TrainingTask, attempt.task.id)
+        tasks.fail(session, task, code, message, attempt=attempt.record.attempt)
+
+
+def _explain(error: Exception) -> tuple[str, str]:
+    """A code and a sentence for what was not foreseen; the traceback stands in the worker's log only."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull.code, "the worker's disk is full; free some space and start the task again"
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "out_of_memory", "the training needs more memory than the worker has; try a smaller image size"
+    return AppError.code, f"an unexpected {type(error).__name__}; the worker's log has the details"
+
+
+def forget(runtime: Runtime, task_id: int) -> None:
+    """Remove the folder of a task that ended without its worker."""
+    shutil.rmtree(task_folder(runtime, task_id), ignore_errors=True)
