@@ -1,0 +1,193 @@
+"""Workspaces, storage connections and API tokens as the API sees them, and what the first start makes."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.datasets.tables import Dataset
+from backend.db import now
+from backend.errors import InUse, InvalidRequest, NameTaken, NotFound, WrongState
+from backend.names import check_name
+from backend.sealing import Sealer
+from backend.settings import Settings
+from backend.workspaces.tables import (
+    DEFAULT_CONNECTION,
+    DEFAULT_WORKSPACE,
+    ApiToken,
+    StorageConnection,
+    Workspace,
+)
+
+_TOKEN_BYTES = 32
+
+
+@dataclass(frozen=True)
+class ConnectionRequest:
+    """What a user says of a store. `addressing` is auto, path or virtual."""
+
+    name: str
+    endpoint: str
+    access_key: str = ""
+    secret_key: str = ""
+    region: str = "us-east-1"
+    addressing: str = "auto"
+    public_endpoint: str = ""
+
+
+def bootstrap(session: Session, sealer: Sealer, settings: Settings) -> None:
+    """Make what a new install starts with: a workspace, the connection to its own store, the tokens of the
+    administrator and of the hosts. May run at every start.
+    """
+    workspace = session.scalar(select(Workspace).where(Workspace.name == DEFAULT_WORKSPACE))
+    if workspace is None:
+        workspace = Workspace(name=DEFAULT_WORKSPACE)
+        session.add(workspace)
+        session.flush()
+    _keep_token(session, workspace, "admin", "admin", settings.admin_token)
+    _keep_token(session, workspace, "host", "host", settings.host_token)
+    existing = session.scalar(
+        select(StorageConnection).where(
+            StorageConnection.workspace_id == workspace.id, StorageConnection.name == DEFAULT_CONNECTION
+        )
+    )
+    if existing is None and settings.s3_access_key:
+        existing = StorageConnection(workspace_id=workspace.id, name=DEFAULT_CONNECTION)
+        session.add(existing)
+    if existing is not None and settings.s3_access_key:  # its port may have changed since the last start
+        existing.endpoint, existing.region = settings.s3_endpoint, settings.s3_region
+        existing.access_key = settings.s3_access_key
+        existing.secret_encrypted = sealer.seal(settings.s3_secret_key)
+
+
+def _keep_token(session: Session, workspace: Workspace, name: str, role: str, text: str) -> None:
+    if not text:
+        return
+    row = session.scalar(select(ApiToken).where(ApiToken.workspace_id == workspace.id, ApiToken.name == name))
+    if row is None:
+        session.add(ApiToken(workspace_id=workspace.id, name=name, role=role, sha256=_sha256(text)))
+    else:
+        row.sha256 = _sha256(text)
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def token_of(session: Session, text: str) -> ApiToken | None:
+    """The valid token with this text. The lookup is by hash: its timing tells nothing of the text."""
+    row = session.scalar(select(ApiToken).where(ApiToken.sha256 == _sha256(text)))
+    if row is None or (row.expires_at is not None and row.expires_at < now()):
+        return None
+    return row
+
+
+def create_workspace(session: Session, name: str) -> tuple[Workspace, str]:
+    """A new workspace and the token of its first member. Raises `NameTaken`."""
+    check_name(name, "workspace")
+    if session.scalar(select(Workspace).where(Workspace.name == name)) is not None:
+        raise NameTaken(f"there is a workspace named {name!r} already")
+    workspace = Workspace(name=name)
+    session.add(workspace)
+    session.flush()
+    text, _ = create_token(session, workspace.id, "admin", expires_in_days=None)
+    return workspace, text
+
+
+def create_token(
+    session: Session, workspace_id: int, name: str, *, expires_in_days: int | None
+) -> tuple[str, ApiToken]:
+    """A new API token, shown once. Raises `NameTaken`."""
+    check_name(name, "token")
+    taken = select(ApiToken).where(ApiToken.workspace_id == workspace_id, ApiToken.name == name)
+    if session.scalar(taken) is not None:
+        raise NameTaken(f"there is a token named {name!r} already")
+    text = secrets.token_urlsafe(_TOKEN_BYTES)
+    expires: datetime | None = None
+    if expires_in_days is not None:
+        expires = now() + timedelta(days=expires_in_days)
+    row = ApiToken(workspace_id=workspace_id, name=name, sha256=_sha256(text), expires_at=expires)
+    session.add(row)
+    session.flush()
+    return text, row
+
+
+def revoke_token(session: Session, workspace_id: int, name: str, *, own_id: int) -> None:
+    """Forget a token. Raises `NotFound`, and `WrongState` for the token that asks."""
+    row = session.scalar(
+        select(ApiToken).where(
+            ApiToken.workspace_id == workspace_id, ApiToken.name == name, ApiToken.role == "admin"
+        )
+    )
+    if row is None:
+        raise NotFound(f"there is no token {name!r}")
+    if row.id == own_id:
+        raise WrongState("this is the token you are using; revoke it with another one")
+    session.delete(row)
+
+
+def create_connection(
+    session: Session, sealer: Sealer, workspace_id: int, request: ConnectionRequest
+) -> StorageConnection:
+    """A new connection; the caller tests it before the commit. Raises `NameTaken`, `InvalidRequest`."""
+    check_name(request.name, "storage connection")
+    for endpoint in filter(None, (request.endpoint, request.public_endpoint)):
+        _check_endpoint(endpoint)
+    taken = select(StorageConnection).where(
+        StorageConnection.workspace_id == workspace_id, StorageConnection.name == request.name
+    )
+    if session.scalar(taken) is not None:
+        raise NameTaken(f"there is a storage connection named {request.name!r} already")
+    row = StorageConnection(
+        workspace_id=workspace_id,
+        name=request.name,
+        endpoint=request.endpoint,
+        public_endpoint=request.public_endpoint,
+        region=request.region,
+        access_key=request.access_key,
+        secret_encrypted=sealer.seal(request.secret_key) if request.secret_key else "",
+        addressing=request.addressing,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def _check_endpoint(endpoint: str) -> None:
+    try:
+        parts = urlsplit(endpoint)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.path in ("", "/")
+        valid = valid and not parts.username and not parts.query and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InvalidRequest(
+            f"{endpoint!r} is no endpoint: write it like https://s3.example.org or http://127.0.0.1:9000, "
+            "without a bucket, a path or credentials"
+        )
+
+
+def connection(session: Session, workspace_id: int, name: str) -> StorageConnection:
+    """The storage connection of that name. Raises `NotFound`."""
+    row = session.scalar(
+        select(StorageConnection).where(
+            StorageConnection.workspace_id == workspace_id, StorageConnection.name == name
+        )
+    )
+    if row is None:
+        raise NotFound(f"there is no storage connection {name!r}; `sightloop storage list` shows all")
+    return row
+
+
+def delete_connection(session: Session, row: StorageConnection) -> None:
+    """Forget a connection. Raises `InUse` while datasets read through it."""
+    users = session.scalars(select(Dataset.name).where(Dataset.connection_id == row.id)).all()
+    if users:
+        raise InUse(f"datasets {', '.join(users)} use storage connection {row.name!r}; delete them first")
+    session.delete(row)
