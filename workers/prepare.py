@@ -92,7 +92,7 @@ def _go_on(attempt: Attempt) -> None:
 
 
 def _fetch(attempt: Attempt, store: ObjectStore, prepared: Prepared) -> int:
-    """Bring every image here, a few at a time; those of an earlier attempt are kept. Answers how many came."""
+    """Bring every image here, a few at a time, but those of an earlier attempt. Answers how many came."""
     prepared.images.mkdir(parents=True, exist_ok=True)
     missing = [e for e in prepared.examples if not (prepared.images / e.content_hash).exists()]
     bucket = attempt.task.dataset.bucket

@@ -82,8 +82,8 @@ def _check_resources(instances: int, quota: int) -> None:
     if quota > cores or quota * QUOTA_BYTES > memory * 1.1:
         fits = max(1, min(cores, int(memory * 1.1 // QUOTA_BYTES)))
         raise InsufficientResources(
-            f"a quota of {quota} needs {quota} CPU cores and {quota * 4} GiB for each instance; this host has "
-            f"{cores} cores and {memory / 1024**3:.0f} GiB. Use a quota of at most {fits}"
+            f"a quota of {quota} needs {quota} CPU cores and {quota * 4} GiB for each instance; this host "
+            f"has {cores} cores and {memory / 1024**3:.0f} GiB. Use a quota of at most {fits}"
         )
 
 
@@ -123,8 +123,8 @@ def change(session: Session, service: Service, wanted: Change) -> None:
     _require_not_deleting(service)
     if wanted.model is not None and wanted.model.plugin != service.model.plugin:
         raise InvalidRequest(
-            f"service {service.name!r} serves a {service.model.plugin} model; {wanted.model.name!r} is one of "
-            f"{wanted.model.plugin}. Deploy it under another name"
+            f"service {service.name!r} serves a {service.model.plugin} model; {wanted.model.name!r} is one "
+            f"of {wanted.model.plugin}. Deploy it under another name"
         )
     instances, quota = wanted.instances or service.instances, wanted.quota or service.quota
     _check_resources(instances, quota)

@@ -1,0 +1,234 @@
+"""Training tasks as the API sees them: create, find, stop; and what happens when a worker is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session
+
+from backend.datasets.tables import Dataset, Image
+from backend.db import now
+from backend.errors import (
+    InvalidRequest,
+    NameTaken,
+    NotEnoughData,
+    NotFound,
+    UnknownAlgorithm,
+    WorkerLost,
+    WrongState,
+)
+from backend.models.tables import Model
+from backend.names import check_name
+from backend.training.devices import Placement
+from backend.training.lifecycle import ACTIVE, FINAL, TaskState, advance
+from backend.training.tables import TaskStep, TrainingTask
+from plugins import registry
+from plugins.contract import PluginError
+
+STEPS = ("prepare", "train", "evaluate", "export")
+MAX_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """What a user asks for. `labels` empty means all of the dataset; `time_budget` in seconds."""
+
+    name: str
+    algorithm: str
+    labels: Sequence[str] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    gpus: int = 0
+    gpu_type: str = ""
+    time_budget: int = 600
+    description: str = ""
+
+
+def create(session: Session, dataset: Dataset, request: TaskRequest, placement: Placement) -> TrainingTask:
+    """A new task in `queued`.
+
+    Raises `NameTaken`, `UnknownAlgorithm`, `InvalidRequest` (parameters), `NotEnoughData` (labels).
+    """
+    check_name(request.name, "training task")
+    _require_free_name(session, dataset.workspace_id, request.name)
+    _check_algorithm(request, dataset)
+    labels = _choose_labels(session, dataset, request.labels)
+    task = TrainingTask(
+        workspace_id=dataset.workspace_id,
+        dataset_id=dataset.id,
+        name=request.name,
+        description=request.description,
+        algorithm=request.algorithm,
+        parameters=dict(request.parameters),
+        labels=labels,
+        gpus=request.gpus,
+        gpu_type=request.gpu_type,
+        queue=placement.queue,
+        note=placement.note,
+        time_budget=request.time_budget,
+    )
+    session.add(task)
+    session.flush()
+    session.add_all(TaskStep(task_id=task.id, name=name) for name in STEPS)
+    return task
+
+
+def _require_free_name(session: Session, workspace_id: int, name: str) -> None:
+    for table, kind in ((TrainingTask, "training task"), (Model, "model")):
+        taken = exists().where(table.workspace_id == workspace_id, table.name == name)
+        if session.scalar(select(taken)):
+            raise NameTaken(f"there is a {kind} named {name!r} already; choose another name")
+
+
+def _check_algorithm(request: TaskRequest, dataset: Dataset) -> None:
+    offered = [a.name for plugin in registry.plugins() for a in plugin.algorithms]
+    if request.algorithm not in offered:
+        raise UnknownAlgorithm(
+            f"there is no algorithm {request.algorithm!r}; choose one of {', '.join(sorted(offered))}"
+        )
+    plugin, algorithm = registry.algorithm(request.algorithm)
+    if plugin.dataset_type != dataset.type:
+        raise UnknownAlgorithm(
+            f"{request.algorithm} trains datasets of type {plugin.dataset_type}, and {dataset.name!r} is of "
+            f"type {dataset.type}"
+        )
+    try:
+        registry.parse_params(algorithm, request.parameters)
+    except PluginError as error:
+        raise InvalidRequest(str(error)) from None
+
+
+def _choose_labels(session: Session, dataset: Dataset, wanted: Sequence[str]) -> list[str]:
+    if dataset.synced_at is None:
+        raise NotEnoughData(
+            f"dataset {dataset.name!r} was never synced; run `sightloop datasets sync {dataset.name}` first"
+        )
+    present = set(
+        session.scalars(
+            select(Image.label)
+            .where(Image.dataset_id == dataset.id, Image.state == "present", Image.label.is_not(None))
+            .distinct()
+        )
+    )
+    known = sorted(label for label in present if label is not None)
+    if unknown := sorted(set(wanted) - set(known)):
+        raise NotEnoughData(
+            f"dataset {dataset.name!r} has no images labelled {', '.join(map(repr, unknown))}; "
+            f"its labels are {', '.join(known) or 'none'}"
+        )
+    chosen = sorted(set(wanted)) or known
+    if len(chosen) < 2:
+        raise NotEnoughData(
+            f"training needs at least two labels, and there is {len(chosen) or 'none'}: "
+            f"{', '.join(chosen) or 'the dataset has no labelled images'}. Put the images of each class into "
+            "a folder of its own and sync again"
+        )
+    return chosen
+
+
+def get(session: Session, workspace_id: int, name: str) -> TrainingTask:
+    """The task of that name. Raises `NotFound`."""
+    task = session.scalar(
+        select(TrainingTask).where(TrainingTask.workspace_id == workspace_id, TrainingTask.name == name)
+    )
+    if task is None:
+        raise NotFound(f"there is no training task {name!r}; `sightloop tasks list` shows all")
+    return task
+
+
+def page(session: Session, workspace_id: int, *, after: int, limit: int) -> list[TrainingTask]:
+    """Tasks, newest first; `after` is the id of the last one seen, 0 for the first page."""
+    statement = select(TrainingTask).where(TrainingTask.workspace_id == workspace_id)
+    if after:
+        statement = statement.where(TrainingTask.id < after)
+    return list(session.scalars(statement.order_by(TrainingTask.id.desc()).limit(limit)))
+
+
+def request_stop(session: Session, task: TrainingTask, *, discard: bool) -> None:
+    """Ask to stop: keep the best model so far, or discard. A queued task is stopped at once.
+
+    Raises `WrongState` for a task that has ended.
+    """
+    state = TaskState(task.state)
+    if state in FINAL:
+        raise WrongState(f"training task {task.name!r} has already {_ended(state)}; there is nothing to stop")
+    stop = "discard" if discard else "keep"
+    session.execute(update(TrainingTask).where(TrainingTask.id == task.id).values(stop=stop))
+    reason = f"stop and {stop} asked for"
+    if state is not TaskState.STOPPING and not advance(
+        session, task.id, state, TaskState.STOPPING, reason=reason
+    ):
+        raise WrongState(f"training task {task.name!r} has just changed its state; try again")
+    if state is TaskState.QUEUED:
+        advance(session, task.id, TaskState.STOPPING, TaskState.STOPPED, reason="it had not started")
+
+
+def _ended(state: TaskState) -> str:
+    return {"succeeded": "succeeded", "stopped": "been stopped", "failed": "failed"}[state.value]
+
+
+def fail(
+    session: Session, task: TrainingTask, code: str, message: str, *, attempt: int | None = None
+) -> bool:
+    """Put the task to `failed` from whatever state it is in, unless it has ended or `attempt` is late."""
+    state = TaskState(task.state)
+    if state in FINAL or not advance(
+        session, task.id, state, TaskState.FAILED, reason=f"{code}: {message}", attempt=attempt
+    ):
+        return False
+    session.execute(
+        update(TrainingTask).where(TrainingTask.id == task.id).values(error_code=code, error=message)
+    )
+    _end_steps(session, task.id, "failed")
+    return True
+
+
+def lose(session: Session, task: TrainingTask, reason: str) -> bool:
+    """The worker of this attempt is gone: back to the queue, or to an end when that makes no sense.
+
+    True when the task is queued again.
+    """
+    state = TaskState(task.state)
+    if state is TaskState.STOPPING:
+        advance(session, task.id, state, TaskState.STOPPED, reason=f"{reason} while stopping")
+        _end_steps(session, task.id, "stopped")
+        return False
+    if task.attempt >= MAX_ATTEMPTS:
+        fail(
+            session,
+            task,
+            WorkerLost.code,
+            f"the worker was lost {task.attempt} times, the last time: {reason}",
+        )
+        return False
+    return advance(session, task.id, state, TaskState.QUEUED, reason=reason, attempt=task.attempt)
+
+
+def _end_steps(session: Session, task_id: int, state: str) -> None:
+    session.execute(
+        update(TaskStep)
+        .where(TaskStep.task_id == task_id, TaskStep.state == "running")
+        .values(state=state, finished_at=now())
+    )
+
+
+def active(session: Session) -> list[TrainingTask]:
+    """Every task that a worker should be working on."""
+    return list(
+        session.scalars(select(TrainingTask).where(TrainingTask.state.in_([s.value for s in ACTIVE])))
+    )
+
+
+def waiting(session: Session, *, older_than: timedelta) -> list[TrainingTask]:
+    """Queued tasks whose newest event (or creation) is older than that: their job may have got lost."""
+    before = now() - older_than
+    return list(
+        session.scalars(
+            select(TrainingTask).where(
+                TrainingTask.state == TaskState.QUEUED.value, TrainingTask.created_at < before
+            )
+        )
+    )
