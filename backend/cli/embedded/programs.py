@@ -1,0 +1,205 @@
+"""The programs of the stack: what each is started with, and the configuration files that they read.
+
+Secrets travel in environments and in files that only this user can read, never on a command line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from backend.cli.embedded import binaries
+from backend.cli.embedded.home import Choices, Home, write_private
+from backend.cli.embedded.ports import LOOPBACK, Ports, reachable
+
+VALKEY, STORE, API, HOST = "valkey", "store", "api", "host"
+WORKERS = ("worker-train", "worker-data")
+NAMES = (VALKEY, STORE, API, *WORKERS, HOST)
+
+# What the stack decides; the rest of SIGHTLOOP_* is taken over from the shell that ran `up`.
+_DECIDED = frozenset(
+    f"SIGHTLOOP_{name}"
+    for name in (
+        *("DATA_DIR", "HOST", "PORT", "API_URL", "API_TOKEN", "ADMIN_TOKEN", "HOST_TOKEN", "SECRET_KEY"),
+        *("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "S3_BUCKET"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program under supervisord. Lower `order` starts first and stops last."""
+
+    name: str
+    order: int
+    command: tuple[str, ...]
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stop_seconds: int = 15
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def api_url(choices: Choices) -> str:
+    """The base URL at which programs on this machine reach the API."""
+    return f"http://{reachable(choices.host)}:{choices.port}"
+
+
+def redis_url(home: Home, ports: Ports) -> str:
+    """The queue's URL, password included."""
+    return f"redis://:{home.secret('valkey-password')}@{LOOPBACK}:{ports.valkey}/0"
+
+
+def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str]) -> dict[str, str]:
+    """The SIGHTLOOP_* variables of the API and the workers."""
+    ports = Ports(choices.port)
+    kept = {
+        name: value
+        for name, value in shell.items()
+        if name.startswith("SIGHTLOOP_") and value and name not in _DECIDED
+    }
+    return kept | {
+        "SIGHTLOOP_DATA_DIR": str(home.path),
+        "SIGHTLOOP_HOST": choices.host,
+        "SIGHTLOOP_PORT": str(choices.port),
+        "SIGHTLOOP_API_URL": api_url(choices),
+        "SIGHTLOOP_ADMIN_TOKEN": home.secret("admin-token"),
+        "SIGHTLOOP_HOST_TOKEN": home.secret("host-token"),
+        "SIGHTLOOP_SECRET_KEY": home.secret("secret-key"),
+        "SIGHTLOOP_REDIS_URL": redis_url(home, ports),
+        "SIGHTLOOP_S3_ENDPOINT": f"http://{LOOPBACK}:{ports.s3}",
+        "SIGHTLOOP_S3_ACCESS_KEY": home.secret("s3-access-key"),
+        "SIGHTLOOP_S3_SECRET_KEY": home.secret("s3-secret-key"),
+    }
+
+
+def programs(home: Home, choices: Choices, shell: Mapping[str, str]) -> list[Program]:
+    """Every program, in the order of starting. Raises `ProgramMissing`."""
+    settings = settings_environment(home, choices, shell)
+    return [
+        _valkey(home),
+        _store(home, Ports(choices.port)),
+        _api(home, choices, settings),
+        *(_worker(home, name, settings) for name in WORKERS),
+        _host(home, choices),
+    ]
+
+
+def write_configurations(home: Home, choices: Choices) -> None:
+    """Write what valkey and the object store read."""
+    ports = Ports(choices.port)
+    write_private(home.path / "valkey" / "valkey.conf", _valkey_configuration(home, ports))
+    access = {"accessKey": home.secret("s3-access-key"), "secretKey": home.secret("s3-secret-key")}
+    identity = {
+        "name": "sightloop",
+        "credentials": [access],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    write_private(home.path / "store" / "s3.json", json.dumps({"identities": [identity]}, indent=2))
+    write_private(home.path / "store" / "security.toml", _store_security(home.secret("store-signing-key")))
+
+
+def _valkey_configuration(home: Home, ports: Ports) -> str:
+    lines = (
+        f"bind {LOOPBACK}",
+        f"port {ports.valkey}",
+        "protected-mode yes",
+        f"requirepass {home.secret('valkey-password')}",
+        f'dir "{home.path / "valkey"}"',
+        "appendonly yes",
+        "appendfsync everysec",
+        'save ""',
+        "maxmemory-policy noeviction",
+        "enable-debug-command no",
+        "daemonize no",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _store_security(key: str) -> str:
+    # Without these the inner servers answer every user of this machine, past the S3 keys.
+    sections = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+    return "\n".join(f'[{section}]\nkey = "{key}{number}"\n' for number, section in enumerate(sections))
+
+
+def _valkey(home: Home) -> Program:
+    folder = home.path / "valkey"
+    return Program(VALKEY, 10, (str(binaries.valkey_server()), str(folder / "valkey.conf")), folder)
+
+
+def _store(home: Home, ports: Ports) -> Program:
+    folder = home.path / "store"
+    options = {
+        "dir": str(folder / "data"),
+        "ip": LOOPBACK,
+        "ip.bind": LOOPBACK,
+        **{name: str(port) for name, port in ports.store.items()},
+        "volume.port.public": str(ports.store["volume.port"]),
+        "volume.max": "0",  # as many volumes as the disk holds
+        "volume.preStopSeconds": "0",
+        "master.volumeSizeLimitMB": "1024",
+        "master.telemetry": "false",
+        "filer": "true",
+        "filer.localSocket": str(home.run / "filer.sock"),
+        "s3": "true",
+        "s3.port": str(ports.s3),
+        "s3.port.iceberg": "0",
+        "s3.port.lance": "0",
+        "s3.localSocket": str(home.run / "s3.sock"),
+        "s3.config": str(folder / "s3.json"),
+        "s3.autoCreateBucket": "false",
+    }
+    command = (
+        str(binaries.weed()),
+        "-logtostderr=true",
+        "server",
+        *(f"-{k}={v}" for k, v in options.items()),
+    )
+    return Program(STORE, 20, command, folder, stop_seconds=30)
+
+
+def _api(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
+    bind = f"[{choices.host}]" if ":" in choices.host else choices.host
+    options = [
+        "--bind",
+        f"{bind}:{choices.port}",
+        "--worker-class",
+        "gthread",
+        "--workers",
+        "2",
+        "--threads",
+        "8",
+    ]
+    options += ["--timeout", "60", "--graceful-timeout", "10", "--keep-alive", "5", "--no-control-socket"]
+    if os.path.isdir("/dev/shm"):
+        options += ["--worker-tmp-dir", "/dev/shm"]  # a busy disk must not look like a stuck worker
+    command = (sys.executable, "-m", "gunicorn", *options, "backend.app:create_app()")
+    return Program(API, 30, command, home.path, {**settings, "OMP_NUM_THREADS": "1"}, stop_seconds=15)
+
+
+def _worker(home: Home, name: str, settings: Mapping[str, str]) -> Program:
+    chosen = settings.get("SIGHTLOOP_THREADS", "0")
+    threads = {"OMP_NUM_THREADS": str(cores()) if chosen == "0" else chosen}
+    command = (sys.executable, "-m", "workers", "--queues", name.removeprefix("worker-"))
+    return Program(name, 40, command, home.path, {**settings, **threads}, stop_seconds=15)
+
+
+def _host(home: Home, choices: Choices) -> Program:
+    environment = {
+        "SIGHTLOOP_API_URL": api_url(choices),
+        "SIGHTLOOP_HOST_TOKEN": home.secret("host-token"),
+        "SIGHTLOOP_HOST_DIR": str(home.host_dir),
+        "SIGHTLOOP_HOST_BIND": choices.host,
+        "SIGHTLOOP_HOST_PORTS": Ports(choices.port).services,
+        # Not the machine's name: that may change, and the services belong to the host of this name.
+        "SIGHTLOOP_HOST_NAME": "local",
+        "OMP_NUM_THREADS": "1",
+    }
+    return Program(HOST, 50, (sys.executable, "-m", "model_server.host"), home.host_dir, environment)

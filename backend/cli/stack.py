@@ -1,0 +1,145 @@
+"""`sightloop up | down | status | doctor`: everything on this machine, under one data directory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from backend.cli.embedded import lifecycle
+from backend.cli.embedded.home import Choices
+from backend.cli.embedded.ports import HIGHEST, LOOPBACK, LOWEST
+from backend.cli.frame import Shell, Verb, answer, pass_shell
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is being waited for; nothing when stderr is no terminal."""
+    console = Console(stderr=True)
+    with console.status(title) as line:
+        yield lambda text: line.update(f"{title}: {text}")
+
+
+@click.command(cls=Verb, example="sightloop up\nsightloop up --port 9000 --data-dir /srv/sightloop")
+@click.option(
+    "--port",
+    type=click.IntRange(LOWEST, HIGHEST),
+    help="Port of the API; the rest uses the 99 after it. [default: 8700, or as before]",
+)
+@click.option(
+    "--host", help="Address that the API and the services listen on. [default: 127.0.0.1, or as before]"
+)
+@pass_shell
+def up(shell: Shell, port: int | None, host: str | None) -> None:
+    """Start everything on this machine and wait until it answers.
+
+    Running it again starts what does not run; the data directory keeps its ports, keys and data.
+    """
+    with _progress("Starting") as report:
+        started = lifecycle.up(shell.home, port, host, lifecycle.environment(), report)
+    choices = _choices(shell)
+    where = {**lifecycle.describe(shell.home, choices), "state": "running"}
+    if shell.json:
+        answer(where)
+        return
+    click.echo("Sightloop is up." if started else "Sightloop is running already.")
+    _print_where(where)
+    if choices.host != LOOPBACK:
+        click.echo(
+            f"The API listens on {choices.host}: anyone who reaches this machine can try tokens there. "
+            "Put a TLS proxy in front.",
+            err=True,
+        )
+
+
+def _choices(shell: Shell) -> Choices:
+    return shell.home.choices() or Choices(lifecycle.DEFAULT_PORT, lifecycle.DEFAULT_HOST)
+
+
+def _print_where(where: dict[str, Any]) -> None:
+    lines = {
+        "Console": where["console"],
+        "API": where["api"],
+        "Token": f"in {where['token_file']}",
+        "S3": where["s3"]["endpoint"],
+        "S3 access key": where["s3"]["access_key"],
+        "S3 secret key": where["s3"]["secret_key"],
+        "Data": where["data_dir"],
+    }
+    for name, value in lines.items():
+        click.echo(f"  {name:<14} {value}")
+    click.echo("Stop it with `sightloop down`, look after it with `sightloop status`.")
+
+
+@click.command(cls=Verb, example="sightloop down")
+@pass_shell
+def down(shell: Shell) -> None:
+    """Stop everything on this machine; the data stays.
+
+    A training that runs is given a moment, then dropped; it goes on from its last checkpoint after `up`.
+    """
+    with _progress("Stopping") as report:
+        stopped = lifecycle.down(shell.home, report)
+    if shell.json:
+        answer({"state": "stopped", "data_dir": str(shell.home.path)})
+    else:
+        click.echo(
+            f"Sightloop is down; its data is in {shell.home.path}."
+            if stopped
+            else "Sightloop is not running."
+        )
+
+
+@click.command(cls=Verb, example="sightloop status")
+@pass_shell
+def status(shell: Shell) -> None:
+    """Show every program: state, uptime, process id, memory. Exits 0 when all run, otherwise 1."""
+    state, programs = lifecycle.status(shell.home)
+    where = lifecycle.describe(shell.home, _choices(shell)) if shell.home.choices() else {}
+    if shell.json:
+        lines = [asdict(program) for program in programs]
+        urls = {name: where.get(name) for name in ("console", "api", "label_studio")}
+        answer({"state": state, **urls, "data_dir": str(shell.home.path), "programs": lines})
+    else:
+        _print_status(shell, state, programs, where.get("console", ""))
+    sys.exit(0 if state == "running" else 1)
+
+
+def _print_status(shell: Shell, state: str, programs: list[lifecycle.ProgramStatus], url: str) -> None:
+    if state == "stopped":
+        click.echo(
+            f"Sightloop is not running for data directory {shell.home.path}; start it with `sightloop up`"
+        )
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("program", "state", "uptime", "pid", "memory"):
+        table.add_column(title, justify="right" if title in ("uptime", "pid", "memory") else "left")
+    for program in programs:
+        table.add_row(
+            program.name,
+            program.state,
+            _duration(program.uptime),
+            str(program.pid or "-"),
+            f"{program.memory / 1024**2:.0f} MB" if program.memory else "-",
+        )
+    Console().print(table)
+    click.echo(f"{url}  data in {shell.home.path}")
+
+
+def _duration(seconds: int | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
