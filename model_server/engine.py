@@ -1,0 +1,176 @@
+"""One opened bundle, and the road of a request through it: decode, wait for the model, forward."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from model_server import metrics, payload
+from model_server.batching import Admission, Deadline, Places
+from model_server.config import ServiceConfig
+from model_server.errors import (
+    ImageDecodeError,
+    InputFormatError,
+    ModelForwardError,
+    ServingError,
+    UnknownError,
+)
+from plugins import bundle as bundles
+from plugins import images, registry
+from plugins.contract import DecodedImage, Plugin, PluginError, Prediction, Predictor
+
+VECTORS = "test_vectors"
+
+_log = structlog.get_logger(__name__)
+
+Result = dict[str, Any]
+"""`output` and `meta` of one image, as the client reads them."""
+
+
+def open_predictor(config: ServiceConfig) -> Predictor:
+    """Verify the bundle and open it with the predictor of its plugin.
+
+    Raises `BundleError` or `PluginError`.
+    """
+    bundle = bundles.verify(Path(config.bundle), digest=config.digest)
+    open_it = registry.load(_plugin(bundle.manifest.plugin).predictor)
+    opened: Predictor = open_it(bundle.folder, bundle.manifest.model, threads=config.quota)
+    return opened
+
+
+def _plugin(name: str) -> Plugin:
+    plugin = registry.plugins().get(name)
+    if plugin is not None:
+        return plugin
+    for broken in registry.broken_plugins():
+        if broken.name == name:
+            raise PluginError("plugin_broken", f"the plugin {name!r} cannot be used: {broken.reason}")
+    raise PluginError("plugin_missing", f"the plugin {name!r} is not installed here")
+
+
+def self_test(predictor: Predictor, folder: Path) -> bool:
+    """Answer for one image of the bundle's test vectors; False when it has none. Raises what goes wrong."""
+    for path in sorted((folder / VECTORS).glob("*")):
+        if path.suffix in images.EXTENSIONS:
+            decoded = images.decode(path.read_bytes(), wanted_side=predictor.wanted_side)
+            results_of(decoded, predictor.predict([decoded])[0], top_k=1)
+            return True
+    return False
+
+
+def results_of(decoded: DecodedImage, prediction: Prediction, *, top_k: int) -> Result:
+    """The outputs as the API shows them; of classes only the first `top_k`, of regions all.
+
+    Raises `ModelForwardError` when the model gave no number.
+    """
+    outputs: list[dict[str, Any]] = []
+    classes = 0
+    for output in prediction.outputs:
+        if not math.isfinite(output.conf):
+            raise ModelForwardError("the model gave no number for this image")
+        shown: dict[str, Any] = {"label": output.label, "conf": round(float(output.conf), 6)}
+        if output.pos is None:
+            classes += 1
+            if classes > top_k:
+                break
+        else:
+            shown["pos"] = [[round(float(x), 6), round(float(y), 6)] for x, y in output.pos]
+        outputs.append(shown)
+    return {"output": outputs, "meta": {"height": decoded.height, "width": decoded.width}}
+
+
+@dataclass
+class Times:
+    """Seconds a request spent in each phase, for the log."""
+
+    decode: float = 0.0
+    wait: float = 0.0
+    forward: float = 0.0
+
+
+class Engine:
+    """Answers requests within the budget of one instance. Thread-safe."""
+
+    def __init__(self, predictor: Predictor, config: ServiceConfig) -> None:
+        self._predictor = predictor
+        self._config = config
+        # One forward at a time uses all threads of the budget; see benchmarks/model_server.md.
+        self._model = Places(1)
+        # One image more than cores, so that the model never waits for pixels; bounds the memory of bombs.
+        self._decoders = Places(config.quota + 1)
+        self.admission = Admission(config.queue_size + 1)
+
+    def answer(
+        self, items: Sequence[payload.Item], *, top_k: int, times: Times
+    ) -> list[Result | ServingError]:
+        """One result or one error an item, in order. Raises `GetInstanceError` for the request as a whole."""
+        deadline = Deadline(self._config.deadline_seconds)
+        with self.admission.enter():
+            answers: list[DecodedImage | Result | ServingError] = []
+            for item in items:
+                answers.append(self._decode(item, deadline, times))
+            places = [at for at, entry in enumerate(answers) if not isinstance(entry, ServingError)]
+            pictures: list[Any] = [answers[at] for at in places]
+            final: list[Any] = list(answers)
+            for at, answer in zip(places, self._forward(pictures, deadline, top_k, times), strict=True):
+                final[at] = answer
+            return final
+
+    def _decode(self, item: payload.Item, deadline: Deadline, times: Times) -> DecodedImage | ServingError:
+        try:
+            data = payload.image_bytes(item)
+            with self._decoders.hold(deadline), _timed(times, "decode"):
+                return images.decode(data, wanted_side=self._predictor.wanted_side)
+        except images.ImageError as error:
+            return ImageDecodeError(str(error))
+        except InputFormatError as error:
+            return error
+
+    def _forward(
+        self, pictures: Sequence[DecodedImage], deadline: Deadline, top_k: int, times: Times
+    ) -> list[Result | ServingError]:
+        if not pictures:
+            return []
+        asked = time.monotonic()
+        with self._model.hold(deadline):
+            times.wait += time.monotonic() - asked
+            with _timed(times, "forward"):
+                return self._predict(pictures, top_k)
+
+    def _predict(self, pictures: Sequence[DecodedImage], top_k: int) -> list[Result | ServingError]:
+        """All at once; if that fails each alone, so that one bad image fails no other."""
+        try:
+            predictions = self._predictor.predict(pictures)
+            pairs = zip(pictures, predictions, strict=True)
+            return [results_of(picture, prediction, top_k=top_k) for picture, prediction in pairs]
+        except Exception as error:
+            if len(pictures) == 1:
+                return [_failure(error)]
+        return [answer for picture in pictures for answer in self._predict([picture], top_k)]
+
+
+def _failure(error: Exception) -> ServingError:
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, PluginError):
+        return ModelForwardError(str(error))
+    _log.error("the predictor raised what was not foreseen", exc_info=error)
+    return UnknownError("the image could not be answered; the log of the service says why")
+
+
+@contextmanager
+def _timed(times: Times, phase: str) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = time.monotonic() - started
+        setattr(times, phase, getattr(times, phase) + seconds)
+        metrics.PHASES.labels(phase).observe(seconds)

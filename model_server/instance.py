@@ -1,0 +1,114 @@
+"""One process of a service: its limits, its start, and the file that says it is ready.
+
+Beside the configuration `<file>` lies the run folder `<file>.run`:
+
+    ready/<pid>   one a process that has loaded the model and passed its self-test
+    address       host:port on which the service listens
+    metrics/      what the processes count, for Prometheus
+    rate          the state of the rate limit
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import structlog
+from flask import Flask
+
+from model_server import config as configuration
+from plugins.bundle import BundleError
+from plugins.contract import PluginError
+
+GIB = 1024**3
+BYTES_PER_QUOTA = 4 * GIB
+CANNOT_START = "the service cannot start"
+BOOT_ERROR = 3  # gunicorn's own number for a worker that could not boot: it then ends as a whole
+
+_log = structlog.get_logger(__name__)
+
+
+def config_path() -> Path:
+    """The configuration file of this process. Ends the process with a sentence if there is none."""
+    path = os.environ.get(configuration.ENVIRONMENT)
+    if not path:
+        sys.exit(f"{configuration.ENVIRONMENT} must name the configuration file of the service")
+    return Path(path)
+
+
+def run_folder(path: Path) -> Path:
+    """The run folder beside a configuration file."""
+    return path.with_name(f"{path.name}.run")
+
+
+def clear(folder: Path) -> None:
+    """Forget what an earlier run of the service left; called before any process of this run starts."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name in ("ready", "metrics"):
+        (folder / name).mkdir(parents=True, mode=0o700)
+
+
+def limit_memory(quota: int) -> None:
+    """Let an allocation beyond the budget fail inside this process instead of on the machine.
+
+    The data size is limited, not the address space: ONNX Runtime and the allocator reserve far more addresses
+    than they use.
+    """
+    most = quota * BYTES_PER_QUOTA
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def ready_file(path: Path, pid: int) -> Path:
+    """The file that says that the process answers."""
+    return run_folder(path) / "ready" / str(pid)
+
+
+def ready_count(path: Path) -> int:
+    """How many processes of the service answer now."""
+    try:
+        pids = [int(entry.name) for entry in (run_folder(path) / "ready").iterdir()]
+    except (OSError, ValueError):
+        return 0
+    return sum(_alive(pid) for pid in pids)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def log_cannot_start(reason: str) -> None:
+    """The line of the log from which the host learns why."""
+    _log.error(CANNOT_START, reason=reason)
+
+
+def from_environment() -> Flask:
+    """The application that gunicorn runs, loaded after the fork. Ends the process with a sentence."""
+    # Flask, NumPy and ONNX Runtime are needed by the instances only; gunicorn's own process stays small.
+    from model_server.app import create_app  # noqa: PLC0415
+    from model_server.engine import Engine, open_predictor, self_test  # noqa: PLC0415
+    from model_server.rate import RateLimit  # noqa: PLC0415
+
+    path = config_path()
+    try:
+        live = configuration.LiveConfig(path)
+        config = live.current()
+        predictor = open_predictor(config)
+        tested = self_test(predictor, Path(config.bundle))
+    except (configuration.ConfigError, BundleError, PluginError) as error:
+        log_cannot_start(str(error))
+        sys.exit(BOOT_ERROR)
+    except Exception as error:
+        _log.error(CANNOT_START, reason=f"{type(error).__name__}: {error}", exc_info=error)
+        sys.exit(BOOT_ERROR)
+    _log.info("model loaded", model=config.model, digest=config.digest[:12], self_test=tested)
+    rate = RateLimit(run_folder(path) / "rate")
+    return create_app(config, Engine(predictor, config), live=live.current, rate=rate)

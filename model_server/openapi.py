@@ -1,0 +1,156 @@
+"""The OpenAPI 3.1 document of one service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from model_server.config import ServiceConfig
+from model_server.errors import ALL, ServingError
+
+_RESULT = {
+    "type": "object",
+    "required": ["output", "meta"],
+    "properties": {
+        "output": {"type": "array", "items": {"$ref": "#/components/schemas/Output"}},
+        "meta": {
+            "type": "object",
+            "required": ["height", "width"],
+            "properties": {"height": {"type": "integer"}, "width": {"type": "integer"}},
+        },
+    },
+}
+_OUTPUT = {
+    "type": "object",
+    "required": ["label", "conf"],
+    "properties": {
+        "label": {"type": "string", "description": "A class, or the text that was read."},
+        "conf": {"type": "number", "minimum": 0, "maximum": 1},
+        "pos": {
+            "type": "array",
+            "description": "Upper left, upper right, lower right, lower left, as fractions of the image.",
+            "minItems": 4,
+            "maxItems": 4,
+            "items": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
+        },
+    },
+}
+_REQUEST = {
+    "type": "object",
+    "required": ["dataArray"],
+    "properties": {
+        "dataArray": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["body"],
+                "properties": {
+                    "name": {"type": "string", "default": "image"},
+                    "type": {"type": "string", "enum": ["stream"], "default": "stream"},
+                    "body": {
+                        "type": "string",
+                        "minLength": 1,
+                        "contentEncoding": "base64",
+                        "description": "A JPEG, PNG, BMP or WEBP image.",
+                    },
+                },
+            },
+        }
+    },
+}
+
+
+def document(config: ServiceConfig) -> dict[str, Any]:
+    """What the service accepts and answers."""
+    predict = {
+        "operationId": "predict",
+        "summary": f"Ask {config.model} about one or several images",
+        "security": [{"token": []}],
+        "parameters": [
+            {
+                "name": "top_k",
+                "in": "query",
+                "description": "How many classes to answer.",
+                "schema": {"type": "integer", "minimum": 1, "default": 5},
+            }
+        ],
+        "requestBody": {"required": True, "content": _content("Request")},
+        "responses": {
+            "200": {"description": "At least one image was answered.", "content": _content("Answer")},
+            **_refusals(),
+        },
+    }
+    health = {"200": {"description": "Yes.", "content": {"application/json": {"schema": {"type": "object"}}}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": config.name, "version": config.digest[:12]},
+        "paths": {
+            f"/api/predict/{config.name}": {"post": predict},
+            "/health/live": {"get": {"summary": "Whether the process runs", "responses": health}},
+            "/health/ready": {"get": {"summary": "Whether it can answer", "responses": health}},
+        },
+        "components": {
+            "schemas": {
+                "Request": _request(config.max_images),
+                "Output": _OUTPUT,
+                "Result": _RESULT,
+                "Answer": _answer(),
+                "Error": _error(),
+            },
+            "securitySchemes": {
+                "token": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "The token, `Bearer <token>`, or `EAS <signature>`.",
+                }
+            },
+        },
+    }
+
+
+def _content(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _refusals() -> dict[str, Any]:
+    by_status: dict[int, list[type[ServingError]]] = {}
+    for kind in ALL:
+        by_status.setdefault(kind.status, []).append(kind)
+    return {
+        str(status): {
+            "description": " ".join(f"{kind.code} {kind.name}: {kind.__doc__}" for kind in kinds),
+            "content": _content("Error"),
+        }
+        for status, kinds in sorted(by_status.items())
+    }
+
+
+def _request(max_images: int) -> dict[str, Any]:
+    data_array = {**_REQUEST["properties"]["dataArray"], "maxItems": max_images}  # type: ignore[index]
+    return {**_REQUEST, "properties": {"dataArray": data_array}}
+
+
+def _extras() -> dict[str, Any]:
+    return {
+        "success": {"type": "boolean"},
+        "requestId": {"type": "string"},
+        "model": {"type": "string"},
+        "results": {"type": "array", "description": "Of several images: one entry an image, in order."},
+    }
+
+
+def _answer() -> dict[str, Any]:
+    properties = {**_extras(), "result": {"$ref": "#/components/schemas/Result"}}
+    return {"type": "object", "required": ["success", "requestId", "model"], "properties": properties}
+
+
+def _error() -> dict[str, Any]:
+    properties = {
+        **_extras(),
+        "errorCode": {"type": "integer", "enum": sorted({kind.code for kind in ALL})},
+        "errorMsg": {"type": "string", "enum": sorted({kind.name for kind in ALL})},
+        "errorDetail": {"type": "string"},
+    }
+    required = ["success", "errorCode", "errorMsg", "errorDetail", "requestId", "model"]
+    return {"type": "object", "required": required, "properties": properties}
