@@ -18,10 +18,12 @@ def _render(kind: str, item: object, _context: object) -> str | Literal[False]:
 
 url = context.config.get_main_option("sqlalchemy.url")
 assert url is not None
-with connect(url).connect() as connection:
+engine = connect(url)
+with engine.connect() as connection:
     context.configure(
         connection=connection, target_metadata=Base.metadata, render_as_batch=True, render_item=_render
     )
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()
+engine.dispose()

@@ -1,0 +1,72 @@
+"""The settings of a process."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+
+from backend.sealing import Sealer, new_key
+from backend.settings import Settings, SettingsError, load
+
+
+def test_without_variables_the_defaults_hold() -> None:
+    assert load({}) == Settings()
+
+
+def test_values_are_parsed() -> None:
+    settings = load(
+        {"SIGHTLOOP_PORT": "9000", "SIGHTLOOP_DATA_DIR": "/tmp/x", "SIGHTLOOP_S3_ENDPOINT": "http://s/"}
+    )
+    assert (settings.port, settings.data_dir, settings.s3_endpoint) == (9000, Path("/tmp/x"), "http://s")
+    assert settings.database == "sqlite:////tmp/x/sightloop.db"
+
+
+@pytest.mark.parametrize(
+    "variable, value, expected",
+    [
+        ("SIGHTLOOP_PORT", "http", "whole number from 1 to 65535"),
+        ("SIGHTLOOP_PORT", "70000", "whole number from 1 to 65535"),
+        ("SIGHTLOOP_S3_ENDPOINT", "localhost:9000", "http:// or https://"),
+        ("SIGHTLOOP_LOG_LEVEL", "loud", "one of debug"),
+        ("SIGHTLOOP_THREADS", "-1", "whole number"),
+    ],
+)
+def test_a_wrong_value_names_the_variable_and_what_is_expected(
+    variable: str, value: str, expected: str
+) -> None:
+    with pytest.raises(SettingsError, match=expected) as caught:
+        load({variable: value})
+    assert variable in str(caught.value)
+
+
+def test_an_unknown_variable_is_refused() -> None:
+    with pytest.raises(SettingsError, match="SIGHTLOOP_PROT is no setting"):
+        load({"SIGHTLOOP_PROT": "9000"})
+
+
+def test_variables_of_other_programs_are_left_alone() -> None:
+    load({"SIGHTLOOP_SERVICE_CONFIG": "x", "SIGHTLOOP_HOST_DIR": "y", "PORT": "z"})
+
+
+def test_settings_cannot_be_changed_and_do_not_show_secrets() -> None:
+    settings = load({"SIGHTLOOP_S3_SECRET_KEY": "hush-hush"})
+    assert "hush-hush" not in repr(settings)
+    with pytest.raises(FrozenInstanceError):
+        settings.port = 1  # type: ignore[misc]
+
+
+def test_what_is_sealed_opens_with_the_same_key_only() -> None:
+    sealer = Sealer(new_key())
+    sealed = sealer.seal("hush-hush")
+    assert "hush" not in sealed
+    assert sealer.open(sealed) == "hush-hush"
+    with pytest.raises(SettingsError, match="another SIGHTLOOP_SECRET_KEY"):
+        Sealer(new_key()).open(sealed)
+
+
+@pytest.mark.parametrize("key", ["", "short", "x" * 44])
+def test_a_malformed_key_is_refused(key: str) -> None:
+    with pytest.raises(SettingsError, match="SIGHTLOOP_SECRET_KEY"):
+        Sealer(key)
