@@ -1,0 +1,301 @@
+"""The object store: any S3-compatible one, through the minio client, which only this module knows.
+
+Every failure leaves as `StorageUnreachable`, `StorageDenied`, `BucketMissing`, `ObjectMissing` or
+`StorageFull`, in one sentence with the endpoint and the place in it, and never with a secret.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
+
+import urllib3
+from minio import Minio
+from minio.deleteobjects import DeleteObject
+from minio.error import MinioException, S3Error
+
+from backend.errors import (
+    BucketMissing,
+    InvalidRequest,
+    ObjectMissing,
+    StorageDenied,
+    StorageFull,
+    StorageUnreachable,
+    TooLarge,
+)
+from backend.storefaults import missing_bucket, translate
+from backend.storepaths import check_bucket, format_path, is_text
+
+ADDRESSINGS = ("auto", "path", "virtual")
+_READ_ATTEMPTS = 3
+_CHUNK = 256 * 1024
+_PART = 16 * 1024 * 1024
+_SLOWEST = 20_000  # bytes a second: an answer that trickles slower than this is given up
+
+
+@dataclass(frozen=True)
+class StoreAddress:
+    """Where a store is and who asks.
+
+    `addressing` is `path`, `virtual` (the bucket in the host name), or `auto`, which is virtual for AWS and
+    Alibaba OSS and path for others. `public_endpoint` is the address that clients outside reach the same
+    store at, when it differs.
+    """
+
+    endpoint: str
+    access_key: str = ""
+    secret_key: str = field(default="", repr=False)
+    region: str = "us-east-1"
+    addressing: str = "auto"
+    public_endpoint: str = ""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object of a listing. `size` in bytes; `etag` without quotes."""
+
+    key: str
+    etag: str
+    size: int
+    modified: datetime | None
+
+
+class ObjectStore:
+    """One store. Thread-safe; to be made anew in every process."""
+
+    def __init__(
+        self, address: StoreAddress, *, connect_timeout: float = 3.0, read_timeout: float = 30.0
+    ) -> None:
+        """Connects to nothing yet; timeouts in seconds. Raises `InvalidRequest` for a senseless address."""
+        self.address = address
+        self._patience = read_timeout
+        self._http = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=connect_timeout, read=read_timeout),
+            maxsize=32,
+            cert_reqs="CERT_REQUIRED",
+            retries=urllib3.Retry(
+                total=2,
+                backoff_factor=0.2,
+                status_forcelist=(500, 502, 503, 504),
+                raise_on_status=False,
+                respect_retry_after_header=False,  # a store may ask for an hour
+            ),
+        )
+        self._client = _client(address, address.endpoint, self._http)
+        self._public = _client(address, address.public_endpoint or address.endpoint, self._http)
+
+    def close(self) -> None:
+        """Close idle connections. The store may be used again."""
+        self._http.clear()
+
+    def check(self) -> None:
+        """Try endpoint and credentials; returns when both are good.
+
+        Raises `StorageUnreachable` (nobody answers, or something that is no S3 store) or `StorageDenied`
+        (wrong credentials, wrong clock).
+        """
+        try:
+            with self._faults():
+                self._client.list_buckets()
+        except StorageDenied as error:
+            # The store knows these credentials and does not let them list the buckets: that is common.
+            allowed = isinstance(error.__cause__, S3Error) and error.__cause__.code == "AccessDenied"
+            if not (allowed and self.address.access_key):
+                raise
+
+    def bucket_exists(self, bucket: str) -> bool:
+        """Whether the bucket is there and may be asked for. Raises `StorageDenied`, `StorageUnreachable`."""
+        with self._faults(check_bucket(bucket)):
+            return bool(self._client.bucket_exists(bucket))
+
+    def ensure_bucket(self, bucket: str) -> None:
+        """Make the bucket unless it is there."""
+        if self.bucket_exists(bucket):
+            return
+        with self._faults(bucket):
+            try:
+                self._client.make_bucket(bucket)
+            except S3Error as error:  # somebody else was faster
+                if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                    raise
+
+    def list(self, bucket: str, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        """The objects below the prefix, streamed page by page, folder markers (`x/`) among them.
+
+        The order is the store's own: bytes of the key on S3, OSS and MinIO; folder by folder on SeaweedFS,
+        where a slash sorts before every other byte. `start_after` goes on behind that key in that order.
+        """
+        with self._faults(check_bucket(bucket), prefix):
+            found = self._client.list_objects(
+                bucket, prefix=prefix or None, recursive=True, start_after=start_after or None
+            )
+            for item in found:
+                yield ObjectInfo(item.object_name or "", item.etag or "", item.size or 0, item.last_modified)
+
+    def read(self, bucket: str, key: str, limit: int) -> bytes:
+        """The object's bytes, whole or not at all; reading is tried again a few times.
+
+        Raises `ObjectMissing`, `TooLarge` when it has more than `limit` bytes.
+        """
+        buffer = BytesIO()
+        self._fetch(bucket, key, buffer, limit)
+        return buffer.getvalue()
+
+    def download(self, bucket: str, key: str, path: Path) -> None:
+        """Write the object to `path`: the file is there whole or not at all. Raises `StorageFull`."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            number, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+        except OSError as error:
+            raise _disk_fault(error, path) from error
+        partial = Path(name)
+        try:
+            with os.fdopen(number, "wb") as file:
+                self._fetch(bucket, key, file, None)
+            partial.replace(path)
+        except OSError as error:
+            raise _disk_fault(error, path) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def put_bytes(
+        self, bucket: str, key: str, data: bytes, content_type: str = "application/octet-stream"
+    ) -> None:
+        """Write an object; it replaces one of that key."""
+        self._put(bucket, key, BytesIO(data), len(data), content_type)
+
+    def put_file(
+        self, bucket: str, key: str, path: Path, content_type: str = "application/octet-stream"
+    ) -> None:
+        """Write a file as an object, in parts when it is large."""
+        with path.open("rb") as file:
+            self._put(bucket, key, file, path.stat().st_size, content_type)
+
+    def _put(self, bucket: str, key: str, data: BinaryIO, size: int, content_type: str) -> None:
+        with self._faults(check_bucket(bucket), _check_key(key)):
+            self._client.put_object(
+                bucket, key, data, size, content_type=content_type, part_size=_PART, num_parallel_uploads=2
+            )
+
+    def stat(self, bucket: str, key: str) -> ObjectInfo | None:
+        """What the store says of one object; None when there is none. Raises `BucketMissing`."""
+        try:
+            with self._faults(check_bucket(bucket), _check_key(key)):
+                found = self._client.stat_object(bucket, key)
+        except ObjectMissing:
+            # The answer has no body: a missing bucket looks the same.
+            if not self.bucket_exists(bucket):
+                raise self._missing(bucket) from None
+            return None
+        return ObjectInfo(key, found.etag or "", found.size or 0, found.last_modified)
+
+    def delete(self, bucket: str, keys: Iterable[str]) -> None:
+        """Delete the objects; those that are gone already are no error."""
+        with self._faults(check_bucket(bucket)):
+            # The client deletes only as its answer is walked.
+            failed = list(
+                self._client.remove_objects(bucket, (DeleteObject(_check_key(key)) for key in keys))
+            )
+        if failed:
+            raise StorageDenied(
+                f"{self.address.endpoint} did not delete {format_path(bucket, failed[0].name or '')} and "
+                f"{len(failed) - 1} others ({failed[0].code}); allow this access key to delete objects there"
+            )
+
+    def presigned_put(self, bucket: str, key: str, expires: timedelta) -> str:
+        """A URL at the public endpoint where anyone may PUT this object until it expires (at most 7 days)."""
+        with self._faults(check_bucket(bucket), _check_key(key)):
+            return str(self._public.presigned_put_object(bucket, key, expires=expires))
+
+    def _fetch(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> None:
+        check_bucket(bucket)
+        _check_key(key)
+        for attempt in range(1, _READ_ATTEMPTS + 1):
+            target.seek(0)
+            target.truncate()
+            try:
+                with self._faults(bucket, key):
+                    return self._stream(bucket, key, target, limit)
+            except StorageUnreachable as error:
+                # Only a body that broke off is worth another try here: the rest was tried again already.
+                broken = isinstance(error.__cause__, urllib3.exceptions.ProtocolError)
+                if attempt == _READ_ATTEMPTS or not broken:
+                    raise
+        return None
+
+    def _stream(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> None:
+        with closing(self._client.get_object(bucket, key)) as answer:
+            size = int(answer.headers.get("content-length", -1))
+            if limit is not None and size > limit:
+                raise _too_large(bucket, key, size, limit)
+            deadline = time.monotonic() + self._patience + max(size, 0) / _SLOWEST
+            done = 0
+            for chunk in answer.stream(_CHUNK):  # checks the length that was announced
+                done += target.write(chunk)
+                if limit is not None and done > limit:
+                    raise _too_large(bucket, key, done, limit)
+                if time.monotonic() > deadline:
+                    raise urllib3.exceptions.ReadTimeoutError(self._http, key, "the answer only trickles")  # type: ignore[arg-type]
+            answer.release_conn()
+
+    def _missing(self, bucket: str) -> BucketMissing:
+        return BucketMissing(missing_bucket(self.address.endpoint, bucket))
+
+    @contextmanager
+    def _faults(self, bucket: str = "", key: str = "") -> Iterator[None]:
+        try:
+            yield
+        except (MinioException, urllib3.exceptions.HTTPError, ParseError, ValueError) as error:
+            raise translate(error, self.address.endpoint, bucket, key) from error
+
+
+def _client(address: StoreAddress, endpoint: str, http: urllib3.PoolManager) -> Any:
+    try:
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+            raise ValueError("an address like https://s3.example.org is expected, without a path")
+        client = Minio(
+            parts.netloc,
+            access_key=address.access_key or None,
+            secret_key=address.secret_key or None,
+            secure=parts.scheme == "https",
+            region=address.region or None,
+            http_client=http,
+        )
+    except ValueError as error:
+        raise InvalidRequest(f"{endpoint!r} cannot be the endpoint of a store: {error}") from None
+    if address.addressing not in ADDRESSINGS:
+        raise InvalidRequest(f"addressing is one of {', '.join(ADDRESSINGS)}, not {address.addressing!r}")
+    if address.addressing == "path":
+        client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    elif address.addressing == "virtual":
+        client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    return client
+
+
+def _check_key(key: str) -> str:
+    # The client refuses such segments too: a URL library between here and the store might resolve them.
+    if not key or not is_text(key) or any(part in (".", "..") for part in key.split("/")):
+        raise InvalidRequest(f"{key[:80]!r} cannot be read as the key of an object; rename the object")
+    return key
+
+
+def _too_large(bucket: str, key: str, size: int, limit: int) -> TooLarge:
+    return TooLarge(f"{format_path(bucket, key)} has {size:,} bytes or more; at most {limit:,} are read")
+
+
+def _disk_fault(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"the disk under {path.parent} is full; make room there")
+    return error
