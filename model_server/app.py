@@ -101,6 +101,10 @@ def _authorized_body(config: ServiceConfig) -> bytes:
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise errors.InputFormatError("send the body without Content-Encoding")
     body = request.get_data(cache=False)
+    request.environ.get("sightloop.body_read", bool)()  # see model_server.worker
+    if request.content_length is None and len(body) >= config.max_body_bytes:
+        # A chunked body says no length, and Werkzeug cuts it at the limit without a word.
+        raise errors.BodyTooLarge(f"the body is larger than {config.max_body_bytes:,} bytes")
     if auth.is_signature(header):
         signed = auth.Signed(
             method=request.method,

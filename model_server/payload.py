@@ -75,6 +75,8 @@ def image_bytes(item: Item) -> bytes:
     if not text:
         raise InputFormatError("body is empty")
     try:
+        if len(text) % 4:  # the decoder below forgives too much padding
+            raise ValueError
         return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
         raise InputFormatError(_why_not_base64(text)) from None
@@ -91,6 +93,6 @@ def _why_not_base64(text: str) -> str:
         return "body holds spaces or line breaks: encode without wrapping (base64 -w0)"
     if "-" in text or "_" in text:
         return "body is in the URL-safe alphabet: use the standard one, with + and /"
-    if len(text.rstrip("=")) % 4 and len(text) % 4:
+    if len(text) % 4:
         return "body is not complete base64: its length must be a multiple of 4"
     return "body is not base64"
