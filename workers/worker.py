@@ -44,7 +44,7 @@ class SightloopWorker(Worker):
 
     def run_maintenance_tasks(self) -> None:
         """Between jobs."""
-        super().run_maintenance_tasks()
+        super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
         self._reap()
 
     def maintain_heartbeats(self, job: Job, execution: Any) -> None:
@@ -59,7 +59,7 @@ class SightloopWorker(Worker):
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
         """The forked process was killed (by hand, or for its memory): the task goes on at once."""
-        super().handle_work_horse_killed(job, retpid, ret_val, rusage)
+        super().handle_work_horse_killed(job, retpid, ret_val, rusage)  # type: ignore[no-untyped-call]
         if job.func_name == RUN_TRAINING:
             self._lose(int(job.args[0]), f"its process was killed by signal {ret_val & 0x7F}")
         else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from http import HTTPStatus
+from typing import Annotated, Any
 
 from flask import Response, jsonify, make_response
 from flask_openapi3 import APIBlueprint, Tag
@@ -65,7 +66,11 @@ _PROBLEM = {
     "description": "An error",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-PROBLEMS: dict[str, Any] = {"422": dict(_PROBLEM), "4XX": dict(_PROBLEM), "5XX": dict(_PROBLEM)}
+PROBLEMS: dict[str | int | HTTPStatus, type[BaseModel] | dict[Any, Any] | None] = {
+    "422": dict(_PROBLEM),
+    "4XX": dict(_PROBLEM),
+    "5XX": dict(_PROBLEM),
+}
 
 
 def blueprint(name: str, module: str, description: str) -> APIBlueprint:
@@ -84,9 +89,6 @@ def blueprint(name: str, module: str, description: str) -> APIBlueprint:
 def answer(body: BaseModel, status: int = 200) -> Response:
     """A JSON answer."""
     return make_response(jsonify(body.model_dump(mode="json")), status)
-
-
-OutT = TypeVar("OutT", bound=Out)
 
 
 def listing(items: Sequence[BaseModel], cursor: str | int | None) -> Response:

@@ -19,6 +19,8 @@ from backend.services.tables import HostRevision, ServedModel, Service
 
 QUOTA_BYTES = 4 * 1024**3  # 1 quota = 1 CPU core and 4 GiB (DESIGN section 9)
 MAX_INSTANCES = 64
+# In these states nothing answers yet (or any more): a change is taken in, and the state stays.
+_NOT_ANSWERING = frozenset({"Creating", "Waiting", "Stopping", "Stopped"})
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,9 @@ def change(session: Session, service: Service, wanted: Change) -> None:
     if wanted.rate_limit is not None:
         service.rate_limit = wanted.rate_limit
     service.revision = next_revision(session)
-    if service.desired == "running":
-        _move(
-            session, service, ServiceState.UPDATING if new_model else ServiceState.SCALING, "change asked for"
-        )
+    if service.state not in _NOT_ANSWERING:
+        changing = ServiceState.UPDATING if new_model else ServiceState.SCALING
+        _move(session, service, changing, "change asked for")
 
 
 def stop(session: Session, service: Service) -> None:

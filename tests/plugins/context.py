@@ -1,0 +1,76 @@
+"""A training context in memory, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plugins.contract import Example, Split, TrainingStopped
+
+
+@dataclass
+class MemoryContext:
+    """See `plugins.contract.TrainingContext`. `stop_after` seconds, or after so many questions whether to stop
+    (`stop_at`), the user asks to stop; `discard` says how.
+    """
+
+    folder: Path
+    params: Any
+    labels: tuple[str, ...]
+    snapshot: Sequence[Example]
+    data: dict[str, bytes]
+    algorithm: str = "classification-high-performance"
+    device: str = "cpu"
+    threads: int = 2
+    budget: float = math.inf
+    stop_at: int | None = None
+    discard: bool = False
+    verbose: bool = False
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    asked: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def examples(self, split: Split) -> Sequence[Example]:
+        return [example for example in self.snapshot if example.split == split]
+
+    def read(self, example: Example) -> bytes:
+        return self.data[example.key]
+
+    def report(self, name: str, value: float, *, epoch: float) -> None:
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}")
+        self.rows.append({"name": name, "value": value, "epoch": epoch, "at": time.monotonic() - self.started})
+
+    def fact(self, name: str, value: Any) -> None:
+        self.facts[name] = value
+
+    def log(self, message: str) -> None:
+        self.lines.append(message)
+        if self.verbose:
+            print(f"{time.monotonic() - self.started:7.1f} s  {message}", flush=True)  # noqa: T201
+
+    def should_stop(self) -> bool:
+        self.asked += 1
+        asked_to_stop = self.stop_at is not None and self.asked >= self.stop_at
+        if asked_to_stop and self.discard:
+            raise TrainingStopped("stopped, and nothing is kept")
+        return asked_to_stop or self.time_left() <= 0
+
+    def time_left(self) -> float:
+        return self.budget - (time.monotonic() - self.started)
+
+    def checkpoint(self) -> None:
+        pass
+
+
+def example(key: str, data: bytes, label: str, split: Split, group: str = "") -> Example:
+    """An example of these bytes."""
+    digest = hashlib.sha256(data).hexdigest()
+    return Example(key, digest[:32], len(data), digest, split, label, group=group)
