@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from backend import db
 from backend.sealing import Sealer
@@ -33,7 +35,12 @@ class Runtime:
     @cached_property
     def redis(self) -> Redis:
         """The queue's server; connections are made when used."""
-        return Redis.from_url(self.settings.redis_url, socket_connect_timeout=3, health_check_interval=30)
+        return Redis.from_url(
+            self.settings.redis_url,
+            socket_connect_timeout=3,
+            health_check_interval=30,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 4),
+        )
 
     @cached_property
     def artifacts(self) -> ObjectStore:

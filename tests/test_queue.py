@@ -26,7 +26,7 @@ def test_another_attempt_is_another_job(redis: Redis) -> None:
 
 def test_a_row_whose_job_has_ended_can_be_queued_again(redis: Redis) -> None:
     enqueue(redis, "train", RUN_TRAINING, 7, attempt=0)
-    queue(redis, "train").empty()
+    queue(redis, "train").delete(delete_jobs=True)
     job = SightloopJob.create(RUN_TRAINING, args=[7], id="train-7-0", connection=redis, serializer="json")
     job.set_status("failed")  # type: ignore[arg-type]
     job.save()
@@ -58,7 +58,8 @@ def test_a_silent_valkey_is_one_sentence() -> None:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    absent = Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
+    no_wait = NoBackoff()  # type: ignore[no-untyped-call]
+    absent = Redis(port=free_port(), retry=Retry(no_wait, 0))
     for ask in (lambda: enqueue(absent, "train", RUN_TRAINING, 1, attempt=0), lambda: ping(absent)):
         with pytest.raises(QueueUnavailable, match="does not answer"):
             ask()

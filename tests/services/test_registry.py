@@ -75,6 +75,7 @@ def test_a_service_runs_when_the_host_says_so(session: Session, service: Service
 
 def test_a_report_about_an_older_revision_does_not_count(session: Session, service: Service) -> None:
     late = _ready(service)
+    hosting.take_report(session, service.id, late)
     registry.change(session, service, Change(instances=2))
     hosting.take_report(session, service.id, late)
     assert service.state == "Scaling"
