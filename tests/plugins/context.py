@@ -15,8 +15,8 @@ from plugins.contract import Example, Split, TrainingStopped
 
 @dataclass
 class MemoryContext:
-    """See `plugins.contract.TrainingContext`. `stop_after` seconds, or after so many questions whether to stop
-    (`stop_at`), the user asks to stop; `discard` says how.
+    """See `plugins.contract.TrainingContext`. After `stop_at` questions whether to stop the user asks to
+    stop; `discard` says how.
     """
 
     folder: Path
@@ -46,7 +46,9 @@ class MemoryContext:
     def report(self, name: str, value: float, *, epoch: float) -> None:
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value}")
-        self.rows.append({"name": name, "value": value, "epoch": epoch, "at": time.monotonic() - self.started})
+        self.rows.append(
+            {"name": name, "value": value, "epoch": epoch, "at": time.monotonic() - self.started}
+        )
 
     def fact(self, name: str, value: Any) -> None:
         self.facts[name] = value
