@@ -27,6 +27,17 @@ _MODULES = {
     "down": "stack",
     "status": "stack",
     "doctor": "stack",
+    "upload": "upload",
+    "datasets": "datasets",
+    "train": "tasks",
+    "tasks": "tasks",
+    "models": "models",
+    "deploy": "services",
+    "services": "services",
+    "predict": "predict",
+    "worker": "worker",
+    "storage": "storage",
+    "tokens": "tokens",
 }
 
 

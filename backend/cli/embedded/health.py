@@ -53,9 +53,9 @@ def valkey_answers(redis: Redis) -> str | None:
 def store_answers(ports: Ports) -> str | None:
     """The S3 interface answers, and the storage behind it has registered itself."""
     try:
-        httpx.get(f"http://{LOOPBACK}:{ports.s3}/healthz", timeout=3).raise_for_status()
+        httpx.get(f"http://{LOOPBACK}:{ports.s3}/healthz", timeout=3, trust_env=False).raise_for_status()
         master = f"http://{LOOPBACK}:{ports.store['master.port']}/dir/status"
-        topology = httpx.get(master, timeout=3).raise_for_status().json()["Topology"]
+        topology = httpx.get(master, timeout=3, trust_env=False).raise_for_status().json()["Topology"]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         return f"the object store does not answer ({type(error).__name__})"
     return None if topology.get("Max") else "the object store has no room, or is still starting"
@@ -64,7 +64,7 @@ def store_answers(ports: Ports) -> str | None:
 def api_is_ready(url: str) -> str | None:
     """`/health/ready` says 200; otherwise its own reason."""
     try:
-        answer = httpx.get(f"{url}/health/ready", timeout=5)
+        answer = httpx.get(f"{url}/health/ready", timeout=5, trust_env=False)
     except httpx.HTTPError as error:
         return f"the API does not answer ({type(error).__name__})"
     if answer.status_code == httpx.codes.OK:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ DEFAULT_HOST = ports.LOOPBACK
 _ANSWER_SECONDS = 90
 _STARTS = 4  # a program that was started more often than this does not work
 _WARM_SECONDS = 10  # how long a worker may finish what it does before it is told to drop it
+_RAISED = re.compile(r"[\w.]*(Error|Exception)\b.*:")
 _STOPPED = {"STOPPED", "EXITED", "FATAL", "BACKOFF"}
 
 
@@ -153,7 +155,8 @@ def _last_line(home: Home, name: str) -> str:
         lines = (home.logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
     except OSError:
         return "it left no log"
-    return lines[-1].strip()[:300] if lines else "it left no message"
+    raised = [line for line in lines[-60:] if _RAISED.match(line)]
+    return (raised or lines or ["it left no message"])[-1].strip()[:300]
 
 
 def _all_well(home: Home, choices: Choices, supervisor: Supervisor) -> bool:

@@ -162,7 +162,9 @@ def _store(home: Home, ports: Ports) -> Program:
         "server",
         *(f"-{k}={v}" for k, v in options.items()),
     )
-    return Program(STORE, 20, command, folder, stop_seconds=30)
+    # Its filer waits 15 s for its own subscriptions before it ends; by then all clients have stopped, and
+    # what it has acknowledged is on the disk.
+    return Program(STORE, 20, command, folder, stop_seconds=3)
 
 
 def _api(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:

@@ -1,0 +1,139 @@
+"""`sightloop datasets …`: bucket prefixes with their index and findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import click
+
+from backend.cli import show
+from backend.cli.client import Resource, named
+from backend.cli.errors import OperationFailed
+from backend.cli.frame import Noun, Shell, Verb, pass_shell
+
+_NOUN = "datasets"
+_SEVERITIES = ("error", "warning", "note")
+
+
+@click.group(
+    cls=Noun, example="sightloop datasets create flowers --type classification --path s3://photos/flowers"
+)
+def datasets() -> None:
+    """Datasets: bucket prefixes with their images, labels and findings."""
+
+
+@datasets.command(
+    cls=Verb, example="sightloop datasets create flowers --type classification --path s3://photos/flowers"
+)
+@click.argument("name")
+@click.option("--type", "kind", required=True, help="Type, such as classification or ocr.")
+@click.option("--path", required=True, metavar="s3://BUCKET/PREFIX", help="Where the images are.")
+@click.option("--description", default="", help="Up to 1,000 characters.")
+@click.option(
+    "--connection", help="Storage connection that reads the bucket (default: the stack's own store)."
+)
+@pass_shell
+def create(shell: Shell, name: str, kind: str, path: str, description: str, connection: str | None) -> None:
+    """Create a dataset on a bucket prefix."""
+    body = {"name": name, "type": kind, "path": path, "description": description}
+    if connection:
+        body["connection"] = connection
+    made = shell.client.post("/datasets", body)
+    show.done(shell, made, f"Dataset {name} reads {path}; index it with `sightloop datasets sync {name}`.")
+
+
+@datasets.command("list", cls=Verb, example="sightloop datasets list")
+@pass_shell
+def list_(shell: Shell) -> None:
+    """List the datasets."""
+    columns = ("name", "type", "state", "path", "description", "created_at")
+    show.listing(shell, shell.client.items("/datasets"), columns, "There are no datasets yet.")
+
+
+@datasets.command("show", cls=Verb, example="sightloop datasets show flowers")
+@click.argument("name")
+@pass_shell
+def show_(shell: Shell, name: str) -> None:
+    """Show a dataset with its counts."""
+    found = shell.client.get(named(_NOUN, name))
+    show.fields(shell, found, [field for field in found if field not in ("id", "workspace")])
+
+
+@datasets.command(cls=Verb, example="sightloop datasets delete flowers")
+@click.argument("name")
+@pass_shell
+def delete(shell: Shell, name: str) -> None:
+    """Delete a dataset: its index and findings. The bucket is left as it is."""
+    shell.client.delete(named(_NOUN, name))
+    show.done(
+        shell, {"name": name, "state": "deleted"}, f"Dataset {name} is deleted; the bucket is unchanged."
+    )
+
+
+@datasets.command(cls=Verb, example="sightloop datasets sync flowers")
+@click.argument("name")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
+@pass_shell
+def sync(shell: Shell, name: str, no_wait: bool) -> None:
+    """Bring the index up to date with the bucket."""
+    ended = _operate(shell, name, "sync", no_wait)
+    if no_wait or shell.json:
+        answer_or_say(shell, ended, f"The sync of {name} has started.")
+        return
+    click.echo(f"Synced {name}: {show.text(ended['result'])}.")
+    _summarise(shell, name)
+
+
+@datasets.command(cls=Verb, example="sightloop datasets check flowers")
+@click.argument("name")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the end.")
+@pass_shell
+def check(shell: Shell, name: str, no_wait: bool) -> None:
+    """Read every image once and report what stands in the way of training."""
+    ended = _operate(shell, name, "check", no_wait)
+    if no_wait or shell.json:
+        answer_or_say(shell, ended, f"The check of {name} has started.")
+        return
+    click.echo(f"Checked {name}: {show.text(ended['result'])}.")
+    _summarise(shell, name)
+
+
+def answer_or_say(shell: Shell, operation: Resource, sentence: str) -> None:
+    """An operation as JSON, or that it has started."""
+    show.done(shell, operation, f"{sentence} It is operation {operation['id']}.")
+
+
+def _operate(shell: Shell, name: str, kind: str, no_wait: bool) -> Resource:
+    started = shell.client.post(f"{named(_NOUN, name)}/{kind}")
+    if no_wait:
+        return started
+    with show.bar(f"{kind} {name}") as advance:
+        ended = shell.client.wait(
+            f"/operations/{started['id']}",
+            done=lambda found: found["state"] in ("succeeded", "failed"),
+            watch=lambda found: advance(found["done"], found["total"], ""),
+            pause=0.3,
+        )
+    if ended["state"] == "failed":
+        raise OperationFailed(f"the {kind} of {name} failed: {ended['error'] or ended['error_code']}")
+    return ended
+
+
+def _summarise(shell: Shell, name: str) -> None:
+    """Every kind of finding once: how many, one of them in full, and what to do."""
+    findings = list(shell.client.items(f"{named(_NOUN, name)}/findings"))
+    if not findings:
+        click.echo("No findings.")
+        return
+    for severity in _SEVERITIES:
+        for code, count in _kinds(findings, severity):
+            first = next(found for found in findings if found["code"] == code)
+            where = f"{first['key']}: " if first["key"] else ""
+            click.echo(f"  {severity:<8} {count:>6}  {code}  {where}{first['message']} {first['advice']}")
+    if any(found["severity"] == "error" for found in findings):
+        click.echo("Images with an error stay out of training; warnings and notes block nothing.")
+
+
+def _kinds(findings: Iterable[Resource], severity: str) -> list[tuple[str, int]]:
+    return Counter(found["code"] for found in findings if found["severity"] == severity).most_common()

@@ -1,0 +1,108 @@
+"""`sightloop models …`: trained models, their metrics, comparison and export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from backend.cli import show
+from backend.cli.client import Resource, named
+from backend.cli.errors import BadInput
+from backend.cli.frame import Noun, Shell, Verb, answer, expand, pass_shell
+
+_NOUN = "models"
+_FIELDS = (
+    *("name", "state", "plugin", "algorithm", "labels", "metrics", "size", "worse_than", "note"),
+    *("snapshot", "digest", "created_at"),
+)
+
+
+@click.group(cls=Noun, example="sightloop models compare flowers-1 flowers-2")
+def models() -> None:
+    """Trained models: metrics, comparison, export."""
+
+
+@models.command("list", cls=Verb, example="sightloop models list")
+@pass_shell
+def list_(shell: Shell) -> None:
+    """List the models, newest first."""
+    columns = ("name", "state", "algorithm", "metrics", "note", "created_at")
+    show.listing(shell, shell.client.items("/models"), columns, "There are no models yet.")
+
+
+@models.command("show", cls=Verb, example="sightloop models show flowers-1")
+@click.argument("name")
+@pass_shell
+def show_(shell: Shell, name: str) -> None:
+    """Show a model: metrics, labels, facts."""
+    found = shell.client.get(named(_NOUN, name))
+    if not shell.json:
+        found = {**found, "size": show.size(found["size"])}
+    show.fields(shell, found, _FIELDS)
+
+
+@models.command(cls=Verb, example="sightloop models compare flowers-1 flowers-2")
+@click.argument("first")
+@click.argument("second")
+@pass_shell
+def compare(shell: Shell, first: str, second: str) -> None:
+    """Compare two models, metric by metric."""
+    found = shell.client.get(f"{named(_NOUN, first)}{named('/compare', second)[1:]}")
+    if shell.json:
+        answer(found)
+        return
+    _print_comparison(found)
+
+
+def _print_comparison(found: Resource) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("metric")
+    for title in (found["name"], found["other"], "difference"):
+        table.add_column(title, justify="right")
+    for metric, values in found["metrics"].items():
+        cells = (show.text(values["first"]), show.text(values["second"]), f"{values['difference']:+.4g}")
+        table.add_row(metric, *cells)
+    Console().print(table)
+    if found["note"]:
+        click.echo(found["note"])
+
+
+@models.command(cls=Verb, example="sightloop models export flowers-1 --format onnx --output flowers.onnx")
+@click.argument("name")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "bundle"]),
+    required=True,
+    help="onnx: the model alone; bundle: everything, as one zip.",
+)
+@click.option("--output", required=True, metavar="PATH", help="File to write, or a folder to write into.")
+@pass_shell
+def export(shell: Shell, name: str, form: str, output: str) -> None:
+    """Save a model as an ONNX file or as its bundle."""
+    target = expand(output)
+    if target.is_dir():
+        target = target / f"{name}.{'zip' if form == 'bundle' else 'onnx'}"
+    size = _download(shell, f"{named(_NOUN, name)}/{form}", target)
+    made = {"name": name, "state": "exported", "format": form, "path": str(target), "size": size}
+    show.done(shell, made, f"Wrote {target} ({show.size(size)}).")
+
+
+def _download(shell: Shell, path: str, target: Path) -> int:
+    try:
+        with show.line(f"writing {target}"):
+            return shell.client.download(path, target)
+    except OSError as error:
+        raise BadInput(f"{target} cannot be written: {error.strerror}; choose another --output") from None
+
+
+@models.command(cls=Verb, example="sightloop models delete flowers-1")
+@click.argument("name")
+@pass_shell
+def delete(shell: Shell, name: str) -> None:
+    """Delete a model that no service uses."""
+    shell.client.delete(named(_NOUN, name))
+    show.done(shell, {"name": name, "state": "deleted"}, f"Model {name} is deleted.")

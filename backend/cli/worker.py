@@ -1,0 +1,32 @@
+"""`sightloop worker`: one more worker, in this terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import click
+
+from backend.cli.embedded.programs import settings_environment
+from backend.cli.frame import Shell, Verb, pass_shell
+
+
+@click.command(cls=Verb, example="sightloop worker --gpus 0,1")
+@click.option("--gpus", metavar="0,1", help="GPUs to serve; none uses the CPU only. [default: all there are]")
+@click.option("--queues", default="train,data", show_default=True, help="Queues to serve, most urgent first.")
+@pass_shell
+def worker(shell: Shell, gpus: str | None, queues: str) -> NoReturn:
+    """Run one more worker until Ctrl-C; a running job is finished first, a second Ctrl-C drops it.
+
+    It serves the stack of the data directory, or, on another machine, the one that SIGHTLOOP_DATABASE_URL,
+    SIGHTLOOP_REDIS_URL, SIGHTLOOP_S3_ENDPOINT, its keys and SIGHTLOOP_SECRET_KEY name.
+    """
+    choices = shell.home.choices()
+    environment = dict(os.environ)
+    if choices and "SIGHTLOOP_REDIS_URL" not in os.environ:
+        environment |= settings_environment(shell.home, choices, os.environ)
+    command = [sys.executable, "-m", "workers", "--queues", queues]
+    command += ["--gpus", gpus] if gpus is not None else []
+    # The worker replaces this process, so that signals reach it directly.
+    os.execve(sys.executable, command, environment)
