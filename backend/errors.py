@@ -10,7 +10,10 @@ from typing import ClassVar
 
 
 class AppError(Exception):
-    """The base. `code` is stable and may be relied on; the wording of the message may change."""
+    """Something that was not foreseen; the log has it under the request id.
+
+    The base of all others. `code` is stable and may be relied on; the wording of the message may change.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -141,12 +144,6 @@ class ModelInvalid(AppError):
     """A model bundle is incomplete, changed, or holds what it must not."""
 
     code, status, title = "model_invalid", 422, "The model bundle is not valid"
-
-
-class TrainingFailed(AppError):
-    """The plugin could not train; the message is the plugin's."""
-
-    code, status, title = "training_failed", 500, "The training failed"
 
 
 class WorkerLost(AppError):
