@@ -1,0 +1,61 @@
+"""A worker process: its identity, and that it dies with its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+
+from tests.valkey import until
+from workers.process import identity, is_gone
+
+_PARENT = """
+import os, sys, time
+from workers.process import die_with_parent
+child = os.fork()
+if child == 0:
+    die_with_parent()
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+time.sleep(600)
+"""
+
+
+def test_this_process_is_not_gone() -> None:
+    assert not is_gone(identity())
+
+
+def test_a_process_that_has_ended_is_gone() -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "from workers.process import identity; print(identity())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert is_gone(child.stdout.strip())
+
+
+def test_a_pid_that_is_used_again_does_not_count() -> None:
+    host, pid, started = identity().split("/")
+    assert is_gone(f"{host}/{pid}/{float(started) - 100:.2f}")
+
+
+def test_a_process_of_another_host_is_not_judged() -> None:
+    assert not is_gone("elsewhere/1/1.00")
+    assert not is_gone("")
+
+
+def test_the_forked_process_dies_when_its_parent_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        orphan = int(parent.stdout.readline())
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+
+    def dead() -> bool:
+        return not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
+
+    until(dead, "the death of the orphan", seconds=10)
