@@ -38,7 +38,8 @@ class Image(Base):
 
     `state` is `present`, or `deleted` (the object has left the bucket; its label is kept as a tombstone).
     What `check` found is valid for `checked_etag`; when the object changes, the etags differ and it is read
-    again. `usable` says that no finding keeps the image out of training; `perceptual_hash` is 16 hex digits.
+    again. `usable` says that no finding keeps the image out of training; `perceptual_hash` is 64 hex digits
+    (see `datasets.similar`).
     """
 
     __tablename__ = "images"
@@ -86,7 +87,8 @@ class Finding(Base):
 class Operation(Base):
     """One run of `sync` or `check`. `state` is queued, running, succeeded or failed.
 
-    `cursor` is the last key that is done, so that a run that lost its worker goes on from there.
+    `cursor` is the last key that is done, so that a run that lost its worker goes on from there; `seen`
+    says which images a sync has met up to it (see `datasets.seen`).
     """
 
     __tablename__ = "operations"
@@ -99,6 +101,7 @@ class Operation(Base):
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int | None]
     cursor: Mapped[str] = mapped_column(KeyText, default="")
+    seen: Mapped[bytes | None]
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error_code: Mapped[str] = mapped_column(String(40), default="")
     error: Mapped[str] = mapped_column(Text, default="")

@@ -154,6 +154,7 @@ def upgrade() -> None:
             sa.String(length=1024).with_variant(sa.String(length=1024, collation="C"), "postgresql"),
             nullable=False,
         ),
+        sa.Column("seen", sa.LargeBinary(), nullable=True),
         sa.Column("result", sa.JSON(), nullable=False),
         sa.Column("error_code", sa.String(length=40), nullable=False),
         sa.Column("error", sa.Text(), nullable=False),

@@ -1,0 +1,209 @@
+"""Datasets as the API sees them: create, find, list, delete, and the numbers of one dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Integer, cast, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from backend.datasets import findings
+from backend.datasets.operations import ACTIVE
+from backend.datasets.tables import Dataset, Finding, Image, Operation
+from backend.errors import BucketMissing, InUse, InvalidRequest, NameTaken, NotFound, WrongState
+from backend.names import check_name
+from backend.storage import ObjectStore
+from backend.storepaths import parse_path
+from backend.workspaces.tables import StorageConnection
+
+MAX_DESCRIPTION = 1000
+_MAX_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class DatasetRequest:
+    """What a user says of a new dataset; `path` is `s3://BUCKET/PREFIX`."""
+
+    name: str
+    type: str
+    path: str
+    description: str = ""
+
+
+def create(
+    session: Session,
+    workspace_id: int,
+    request: DatasetRequest,
+    connection: StorageConnection,
+    store: ObjectStore,
+    types: Collection[str],
+) -> Dataset:
+    """A new dataset in one of the `types` that plugins serve; the bucket must answer.
+
+    Raises `InvalidRequest`, `NameTaken`, `BucketMissing`, `StorageDenied`, `StorageUnreachable`.
+    """
+    check_name(request.name, "dataset")
+    if request.type not in types:
+        raise InvalidRequest(
+            f"{request.type!r} is no type of dataset here; there are: {', '.join(sorted(types))}"
+        )
+    if len(request.description) > MAX_DESCRIPTION:
+        raise InvalidRequest(f"a description has at most {MAX_DESCRIPTION} characters")
+    bucket, prefix = parse_path(request.path)
+    if _find(session, workspace_id, request.name) is not None:
+        raise NameTaken(f"there is a dataset named {request.name!r} already; choose another name")
+    _check_place(store, bucket, prefix)
+    dataset = Dataset(
+        workspace_id=workspace_id,
+        connection=connection,
+        name=request.name,
+        type=request.type,
+        description=request.description,
+        bucket=bucket,
+        prefix=prefix,
+    )
+    session.add(dataset)
+    session.flush()
+    return dataset
+
+
+def _check_place(store: ObjectStore, bucket: str, prefix: str) -> None:
+    if not store.bucket_exists(bucket):
+        raise BucketMissing(
+            f"there is no bucket {bucket!r} at {store.address.endpoint}; mend the path, or make it with "
+            f"`sightloop upload DIR s3://{bucket}/{prefix}`"
+        )
+    for _ in store.list(bucket, prefix):  # may this access key list it?
+        break
+
+
+def get(session: Session, workspace_id: int, name: str) -> Dataset:
+    """The dataset of that name. Raises `NotFound`."""
+    dataset = _find(session, workspace_id, name)
+    if dataset is None:
+        raise NotFound(f"there is no dataset {name!r}; `sightloop datasets list` shows all")
+    return dataset
+
+
+def _find(session: Session, workspace_id: int, name: str) -> Dataset | None:
+    return session.scalar(select(Dataset).where(Dataset.workspace_id == workspace_id, Dataset.name == name))
+
+
+def list_(
+    session: Session, workspace_id: int, *, limit: int = 100, after: str | None = None
+) -> Sequence[Dataset]:
+    """Datasets by name; `after` is the name that the last page ended with."""
+    query = select(Dataset).where(Dataset.workspace_id == workspace_id)
+    if after is not None:
+        query = query.where(Dataset.name > after)
+    return session.scalars(query.order_by(Dataset.name).limit(_page(limit))).all()
+
+
+def delete(session: Session, dataset: Dataset) -> None:
+    """Forget a dataset and its index; the images stay in the bucket.
+
+    Raises `WrongState` while a sync or check runs, `InUse` while training tasks or models refer to it.
+    """
+    running = session.scalar(
+        select(Operation.kind).where(Operation.dataset_id == dataset.id, Operation.state.in_(ACTIVE)).limit(1)
+    )
+    if running is not None:
+        raise WrongState(f"a {running} of dataset {dataset.name!r} is under way; wait for it, then delete")
+    session.delete(dataset)
+    try:
+        session.flush()
+    except IntegrityError:
+        raise InUse(
+            f"training tasks or models of dataset {dataset.name!r} refer to it; delete them first"
+        ) from None
+
+
+def images(
+    session: Session,
+    dataset: Dataset,
+    *,
+    limit: int = 100,
+    after: str | None = None,
+    label: str | None = None,
+    labelled: bool | None = None,
+    state: str = "present",
+) -> Sequence[Image]:
+    """Images by key; `after` is the key that the last page ended with."""
+    query = select(Image).where(Image.dataset_id == dataset.id, Image.state == state)
+    if after is not None:
+        query = query.where(Image.key > after)
+    if label is not None:
+        query = query.where(Image.label == label)
+    if labelled is not None:
+        query = query.where(Image.label.is_not(None) if labelled else Image.label.is_(None))
+    return session.scalars(query.order_by(Image.key).limit(_page(limit))).all()
+
+
+def image(session: Session, dataset: Dataset, image_id: int) -> Image:
+    """One image of this dataset. Raises `NotFound`."""
+    row = session.get(Image, image_id)
+    if row is None or row.dataset_id != dataset.id:
+        raise NotFound(f"dataset {dataset.name!r} has no image {image_id}")
+    return row
+
+
+def list_findings(
+    session: Session,
+    dataset: Dataset,
+    *,
+    limit: int = 100,
+    after: int = 0,
+    code: str | None = None,
+    severity: str | None = None,
+) -> Sequence[Finding]:
+    """Findings by id; `after` is the id that the last page ended with."""
+    query = select(Finding).where(Finding.dataset_id == dataset.id, Finding.id > after)
+    if code is not None:
+        query = query.where(Finding.code == code)
+    if severity is not None:
+        query = query.where(Finding.severity == severity)
+    return session.scalars(query.order_by(Finding.id).limit(_page(limit))).all()
+
+
+def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
+    """The numbers of a dataset: `images` (present ones), `labelled`, `unlabelled`, `usable` (would train:
+    labelled and without an error), `unchecked`, `deleted` (tombstones), `classes` (label, images, usable),
+    `findings` (see `findings.counts`), `synced_at`, `checked_at`.
+    """
+    stale = Image.checked_etag.is_(None) | (Image.checked_etag != Image.etag)
+    rows = session.execute(
+        select(
+            Image.state,
+            Image.label,
+            func.count(),
+            func.sum(cast(Image.usable, Integer)),
+            func.sum(cast(stale, Integer)),
+        )
+        .where(Image.dataset_id == dataset.id)
+        .group_by(Image.state, Image.label)
+    ).all()
+    present = [row for row in rows if row[0] == "present"]
+    classes = sorted((label, number, usable) for _, label, number, usable, _ in present if label is not None)
+    total = sum(row[2] for row in present)
+    labelled = sum(number for _, number, _ in classes)
+    return {
+        "images": total,
+        "labelled": labelled,
+        "unlabelled": total - labelled,
+        "usable": sum(usable for _, _, usable in classes),
+        "unchecked": sum(row[4] for row in present),
+        "deleted": sum(row[2] for row in rows if row[0] == "deleted"),
+        "classes": [
+            {"label": label, "images": number, "usable": usable} for label, number, usable in classes
+        ],
+        "findings": findings.counts(session, dataset),
+        "synced_at": dataset.synced_at,
+        "checked_at": dataset.checked_at,
+    }
+
+
+def _page(limit: int) -> int:
+    return max(1, min(limit, _MAX_PAGE))
