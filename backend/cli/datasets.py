@@ -20,7 +20,7 @@ _SEVERITIES = ("error", "warning", "note")
     cls=Noun, example="sightloop datasets create flowers --type classification --path s3://photos/flowers"
 )
 def datasets() -> None:
-    """Datasets: bucket prefixes with their images, labels and findings."""
+    """Bucket prefixes with their images and findings."""
 
 
 @datasets.command(

@@ -38,7 +38,10 @@ _FIELDS = (
 @click.option("--wait", is_flag=True, help="Wait until it is Running.")
 @pass_shell
 def deploy(shell: Shell, /, name: str, wait: bool, **wanted: Any) -> None:
-    """Deploy a model as a service; prints its endpoint and, this once, its token."""
+    """Deploy a model as a service.
+
+    Prints its endpoint and, this once, its token; `predict` on this machine remembers it.
+    """
     made = shell.client.post("/services", {"name": name, **wanted})
     token = made["token"]
     credentials.keep(shell.home, name, token)
@@ -81,7 +84,7 @@ def _refuse_failed(service: Resource) -> None:
 
 @click.group(cls=Noun, example="sightloop services update flowers --instances 2")
 def services() -> None:
-    """Deployed models: state, endpoint, instances, tokens."""
+    """Deployed models: state, instances, tokens."""
 
 
 @services.command("list", cls=Verb, example="sightloop services list")

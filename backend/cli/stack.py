@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
@@ -143,3 +144,32 @@ def _duration(seconds: int | None) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@click.command(cls=Verb, example="sightloop doctor")
+@pass_shell
+def doctor(shell: Shell) -> None:
+    """Check this machine and the stack.
+
+    Says how to mend what is wrong, and exits 1 when something is.
+    """
+    from backend.cli.embedded import diagnosis, examination  # noqa: PLC0415 - these import a great deal
+
+    home, choices = shell.home, _choices(shell)
+    checks = [*diagnosis.machine(home, choices), partial(examination.supervisor, home)]
+    if lifecycle.status(home)[0] != "stopped":
+        checks += examination.running(home, choices)
+    verdicts: list[diagnosis.Verdict] = []
+    with _progress("Checking") as report:
+        for check in checks:
+            verdicts.append(check())
+            report(verdicts[-1].name)
+    bad = any(verdict.verdict == diagnosis.PROBLEM for verdict in verdicts)
+    if shell.json:
+        answer({"state": "problem" if bad else "ok", "checks": [asdict(verdict) for verdict in verdicts]})
+    else:
+        for verdict in verdicts:
+            click.echo(f"{verdict.verdict:<8} {verdict.name:<15} {verdict.detail}")
+            if verdict.fix:
+                click.echo(f"{'':<24} -> {verdict.fix}")
+    sys.exit(1 if bad else 0)

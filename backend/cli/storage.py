@@ -17,7 +17,7 @@ _CREATE = "sightloop storage create minio --endpoint https://minio.example.org -
 
 @click.group(cls=Noun, example=_CREATE)
 def storage() -> None:
-    """Connections to S3-compatible stores: MinIO, SeaweedFS, OSS, S3."""
+    """Connections to S3-compatible stores."""
 
 
 @storage.command(cls=Verb, example=_CREATE)

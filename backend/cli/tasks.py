@@ -56,7 +56,10 @@ class _Parameter(click.ParamType[tuple[str, Any]]):
 @click.option("--wait", is_flag=True, help="Show steps and metrics until it ends; Ctrl-C leaves it running.")
 @pass_shell
 def train(shell: Shell, /, name: str, wait: bool, labels: str, parameters: Any, **given: Any) -> None:
-    """Train a model on a dataset; it is registered under the task's name."""
+    """Train a model on a dataset.
+
+    When it succeeds, the model is registered under the name of the task.
+    """
     body = {field: value for field, value in given.items() if value not in (None, "")}
     body["name"] = name
     body["labels"] = [label.strip() for label in labels.split(",") if label.strip()]
@@ -86,7 +89,7 @@ def _finish(shell: Shell, task: Resource) -> None:
 
 @click.group(cls=Noun, example="sightloop tasks logs flowers-1 --follow")
 def tasks() -> None:
-    """Training tasks: their steps, logs and outcome."""
+    """Training tasks: steps, logs and outcome."""
 
 
 @tasks.command("list", cls=Verb, example="sightloop tasks list")

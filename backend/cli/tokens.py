@@ -13,7 +13,7 @@ from backend.cli.frame import Noun, Shell, Verb, pass_shell
 
 @click.group(cls=Noun, example="sightloop tokens create ci --expires-in-days 90")
 def tokens() -> None:
-    """API tokens: who may call the REST API."""
+    """Tokens of the REST API."""
 
 
 @tokens.command("list", cls=Verb, example="sightloop tokens list")

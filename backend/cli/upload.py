@@ -39,9 +39,9 @@ class _Place(click.ParamType[tuple[str, str]]):
 @click.option("--connection", default="default", show_default=True, help="Storage connection of the bucket.")
 @pass_shell
 def upload(shell: Shell, folder: Path, place: tuple[str, str], connection: str) -> None:
-    """Upload a folder into a bucket, which is made when it is missing.
+    """Upload a folder into a bucket.
 
-    Files whose content is there already are skipped, so running it again goes on where it stopped. Hidden
+    The bucket is made when it is missing. Files whose content is there already are skipped, so running it again goes on where it stopped. Hidden
     files and what desktops leave behind (.DS_Store, Thumbs.db) are left out.
     """
     bucket, prefix = place
