@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from backend.cli.embedded import lifecycle
+from backend.cli.embedded import inspection, lifecycle, shutdown
 from backend.cli.embedded.home import Choices
 from backend.cli.embedded.ports import HIGHEST, LOOPBACK, LOWEST
 from backend.cli.frame import Shell, Verb, answer, pass_shell
@@ -34,7 +34,9 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
     help="Port of the API; the rest uses the 99 after it. [default: 8700, or as before]",
 )
 @click.option(
-    "--host", help="Address that the API and the services listen on. [default: 127.0.0.1, or as before]"
+    "--host",
+    metavar="ADDRESS",
+    help="IPv4 address that the API and the services listen on. [default: 127.0.0.1, or as before]",
 )
 @pass_shell
 def up(shell: Shell, port: int | None, host: str | None) -> None:
@@ -45,7 +47,7 @@ def up(shell: Shell, port: int | None, host: str | None) -> None:
     with _progress("Starting") as report:
         started = lifecycle.up(shell.home, port, host, lifecycle.environment(), report)
     choices = _choices(shell)
-    where = {**lifecycle.describe(shell.home, choices), "state": "running"}
+    where = {**inspection.describe(shell.home, choices), "state": "running"}
     if shell.json:
         answer(where)
         return
@@ -86,7 +88,7 @@ def down(shell: Shell) -> None:
     A training that runs is given a moment, then dropped; it goes on from its last checkpoint after `up`.
     """
     with _progress("Stopping") as report:
-        stopped = lifecycle.down(shell.home, report)
+        stopped = shutdown.down(shell.home, report)
     if shell.json:
         answer({"state": "stopped", "data_dir": str(shell.home.path)})
     else:
@@ -101,8 +103,8 @@ def down(shell: Shell) -> None:
 @pass_shell
 def status(shell: Shell) -> None:
     """Show every program: state, uptime, process id, memory. Exits 0 when all run, otherwise 1."""
-    state, programs = lifecycle.status(shell.home)
-    where = lifecycle.describe(shell.home, _choices(shell)) if shell.home.choices() else {}
+    state, programs = inspection.status(shell.home)
+    where = inspection.describe(shell.home, _choices(shell)) if shell.home.choices() else {}
     if shell.json:
         lines = [asdict(program) for program in programs]
         urls = {name: where.get(name) for name in ("console", "api", "label_studio")}
@@ -112,7 +114,7 @@ def status(shell: Shell) -> None:
     sys.exit(0 if state == "running" else 1)
 
 
-def _print_status(shell: Shell, state: str, programs: list[lifecycle.ProgramStatus], url: str) -> None:
+def _print_status(shell: Shell, state: str, programs: list[inspection.ProgramStatus], url: str) -> None:
     if state == "stopped":
         click.echo(
             f"Sightloop is not running for data directory {shell.home.path}; start it with `sightloop up`"
@@ -156,8 +158,11 @@ def doctor(shell: Shell) -> None:
     from backend.cli.embedded import diagnosis, examination  # noqa: PLC0415 - these import a great deal
 
     home, choices = shell.home, _choices(shell)
-    checks = [*diagnosis.machine(home, choices), partial(examination.supervisor, home)]
-    if lifecycle.status(home)[0] != "stopped":
+    checks: list[Callable[[], diagnosis.Verdict]] = [
+        *diagnosis.machine(home, choices),
+        partial(examination.supervisor, home),
+    ]
+    if inspection.status(home)[0] != "stopped":
         checks += examination.running(home, choices)
     verdicts: list[diagnosis.Verdict] = []
     with _progress("Checking") as report:

@@ -41,8 +41,9 @@ class _Place(click.ParamType[tuple[str, str]]):
 def upload(shell: Shell, folder: Path, place: tuple[str, str], connection: str) -> None:
     """Upload a folder into a bucket.
 
-    The bucket is made when it is missing. Files whose content is there already are skipped, so running it again goes on where it stopped. Hidden
-    files and what desktops leave behind (.DS_Store, Thumbs.db) are left out.
+    The bucket is made when it is missing. Files whose content is there already are skipped, so running it
+    again goes on where it stopped. Hidden files and what desktops leave behind (.DS_Store, Thumbs.db) are
+    left out.
     """
     bucket, prefix = place
     counts = Counts()

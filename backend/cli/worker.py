@@ -19,8 +19,9 @@ from backend.cli.frame import Shell, Verb, pass_shell
 def worker(shell: Shell, gpus: str | None, queues: str) -> NoReturn:
     """Run one more worker until Ctrl-C.
 
-    A running job is finished first; a second Ctrl-C drops it. It serves the stack of the data directory, or, on another machine, the one that SIGHTLOOP_DATABASE_URL,
-    SIGHTLOOP_REDIS_URL, SIGHTLOOP_S3_ENDPOINT, its keys and SIGHTLOOP_SECRET_KEY name.
+    A running job is finished first; a second Ctrl-C drops it. It serves the stack of the data directory, or,
+    on another machine, the one that SIGHTLOOP_DATABASE_URL, SIGHTLOOP_REDIS_URL, SIGHTLOOP_S3_ENDPOINT, its
+    keys and SIGHTLOOP_SECRET_KEY name.
     """
     choices = shell.home.choices()
     environment = dict(os.environ)

@@ -10,7 +10,7 @@ import httpx
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend.cli.embedded import health, lifecycle, programs
+from backend.cli.embedded import health, inspection, programs
 from backend.cli.embedded.diagnosis import OK, PROBLEM, Verdict
 from backend.cli.embedded.home import Choices, Home
 from backend.cli.embedded.ports import LOOPBACK, Ports
@@ -22,7 +22,7 @@ _BUCKET = "sightloop"
 
 def supervisor(home: Home) -> Verdict:
     """supervisord answers and its programs run."""
-    state, lines = lifecycle.status(home)
+    state, lines = inspection.status(home)
     if state == "stopped":
         return Verdict("stack", PROBLEM, "it does not run", "run `sightloop up`")
     bad = [f"{line.name} {line.state}" for line in lines if line.state != "running"]

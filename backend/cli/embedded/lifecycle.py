@@ -1,23 +1,18 @@
-"""Bringing the stack up and down, and telling how it is."""
+"""Bringing the stack up."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
-
-import psutil
 
 from backend import settings
 from backend.cli.embedded import health, ports, programs, supervision
 from backend.cli.embedded.home import Choices, Home
-from backend.cli.embedded.supervision import Process, Supervisor
-from backend.cli.errors import StartFailed, StopFailed
+from backend.cli.embedded.supervision import Supervisor
+from backend.cli.errors import StartFailed
 
 Report = Callable[[str], None]
 DEFAULT_PORT = 8700
@@ -25,20 +20,7 @@ DEFAULT_HOST = ports.LOOPBACK
 
 _ANSWER_SECONDS = 90
 _STARTS = 4  # a program that was started more often than this does not work
-_WARM_SECONDS = 10  # how long a worker may finish what it does before it is told to drop it
 _RAISED = re.compile(r"[\w.]*(Error|Exception)\b.*:")
-_STOPPED = {"STOPPED", "EXITED", "FATAL", "BACKOFF"}
-
-
-@dataclass(frozen=True)
-class ProgramStatus:
-    """One line of `sightloop status`."""
-
-    name: str
-    state: str
-    pid: int | None
-    uptime: int | None
-    memory: int | None
 
 
 def up(home: Home, port: int | None, host: str | None, shell: Mapping[str, str], report: Report) -> bool:
@@ -164,122 +146,6 @@ def _all_well(home: Home, choices: Choices, supervisor: Supervisor) -> bool:
     if any(found.get(name) != "RUNNING" for name in programs.NAMES):
         return False
     return health.api_is_ready(programs.api_url(choices)) is None
-
-
-def down(home: Home, report: Report) -> bool:
-    """Stop everything in order, leave the data; False when nothing ran. Raises `StopFailed`."""
-    if not home.path.is_dir():
-        return False
-    with home.lock():
-        supervisor = supervision.find(home)
-        if supervisor is None:
-            return supervision.sweep(home) > 0
-        _stop_in_order(supervisor, report)
-        ended = supervision.wait_for(lambda: None if supervision.find(home) else True, 60)
-        supervision.sweep(home)
-        if ended is None:
-            raise StopFailed(f"supervisord does not end; see {home.logs / 'supervisord.log'}")
-    return True
-
-
-def _stop_in_order(supervisor: Supervisor, report: Report) -> None:
-    # The host first: it would start a stopped service again.
-    _stop(supervisor, [programs.HOST], report)
-    services = [
-        f"{p['group']}:{p['name']}" for p in supervisor.processes() if p["name"] not in programs.NAMES
-    ]
-    _stop(supervisor, services, report)
-    _stop_workers(supervisor, report)
-    for name in (programs.API, programs.STORE, programs.VALKEY):
-        _stop(supervisor, [name], report)
-    supervisor.shut_down()
-
-
-def _stop(supervisor: Supervisor, names: list[str], report: Report, seconds: float = 60) -> None:
-    for name in names:
-        report(f"stopping {name.partition(':')[2] or name}")
-        supervisor.stop(name)
-    supervision.wait_for(lambda: _gone(supervisor, names), seconds)
-
-
-def _stop_workers(supervisor: Supervisor, report: Report) -> None:
-    """Warm, then cold: the second signal makes a worker drop its job, which goes on after the next start."""
-    workers = list(programs.WORKERS)
-    for name in workers:
-        report(f"stopping {name}")
-        supervisor.stop(name)
-    if supervision.wait_for(lambda: _gone(supervisor, workers), _WARM_SECONDS) is None:
-        for name in workers:
-            supervisor.signal(name, signal.SIGTERM)
-        supervision.wait_for(lambda: _gone(supervisor, workers), 30)
-
-
-def _gone(supervisor: Supervisor, names: list[str]) -> bool | None:
-    plain = {name.rpartition(":")[2] for name in names}
-    states = {p["statename"] for p in supervisor.processes() if p["name"] in plain}
-    return True if states <= _STOPPED else None
-
-
-def status(home: Home) -> tuple[str, list[ProgramStatus]]:
-    """`running`, `partly` or `stopped`, and a line for each program."""
-    supervisor = supervision.find(home) if home.choices() else None
-    if supervisor is None:
-        return "stopped", [ProgramStatus(name, "stopped", None, None, None) for name in programs.NAMES]
-    found = sorted(supervisor.processes(), key=_rank)
-    lines = [_line(process) for process in found]
-    running = all(line.state == "running" for line in lines)
-    return ("running" if running else "partly"), lines
-
-
-def _rank(process: Process) -> tuple[int, str]:
-    name = process["name"]
-    return (programs.NAMES.index(name) if name in programs.NAMES else len(programs.NAMES), name)
-
-
-def _line(process: Process) -> ProgramStatus:
-    pid = process["pid"] or None
-    uptime = process["now"] - process["start"] if pid else None
-    return ProgramStatus(process["name"], process["statename"].lower(), pid, uptime, _memory(pid))
-
-
-def _memory(pid: int | None) -> int | None:
-    """Bytes that the program and its children hold; shared pages count once where the system tells."""
-    if pid is None:
-        return None
-    total = 0
-    try:
-        top = psutil.Process(pid)
-        for process in (top, *top.children(recursive=True)):
-            total += _own_memory(process)
-    except psutil.Error:
-        return total or None
-    return total
-
-
-def _own_memory(process: psutil.Process) -> int:
-    try:
-        found: Any = process.memory_full_info()
-    except (psutil.Error, OSError):
-        return int(process.memory_info().rss)
-    return int(getattr(found, "pss", 0) or found.rss)
-
-
-def describe(home: Home, choices: Choices) -> dict[str, Any]:
-    """Where everything of a running stack is: the object that `up --json` prints."""
-    plan = ports.Ports(choices.port)
-    url = programs.api_url(choices)
-    return {
-        "console": url,
-        "api": f"{url}/api/v1",
-        "label_studio": None,
-        "s3": {
-            "endpoint": f"http://{ports.LOOPBACK}:{plan.s3}",
-            "access_key": home.secret("s3-access-key"),
-            "secret_key": home.secret("s3-secret-key"),
-        },
-        "token_file": str(home.token_file),
-        "data_dir": str(home.path),
-    }
 
 
 def environment() -> Mapping[str, str]:

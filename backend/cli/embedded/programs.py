@@ -88,7 +88,7 @@ def programs(home: Home, choices: Choices, shell: Mapping[str, str]) -> list[Pro
         _store(home, Ports(choices.port)),
         _api(home, choices, settings),
         *(_worker(home, name, settings) for name in WORKERS),
-        _host(home, choices),
+        _host(home, choices, shell),
     ]
 
 
@@ -193,15 +193,16 @@ def _worker(home: Home, name: str, settings: Mapping[str, str]) -> Program:
     return Program(name, 40, command, home.path, {**settings, **threads}, stop_seconds=15)
 
 
-def _host(home: Home, choices: Choices) -> Program:
+def _host(home: Home, choices: Choices, shell: Mapping[str, str]) -> Program:
+    # Under which name clients reach the services; without it, the host's address.
+    name = {name: value for name, value in shell.items() if name == "SIGHTLOOP_HOST_NAME"}
     environment = {
         "SIGHTLOOP_API_URL": api_url(choices),
         "SIGHTLOOP_HOST_TOKEN": home.secret("host-token"),
         "SIGHTLOOP_HOST_DIR": str(home.host_dir),
         "SIGHTLOOP_HOST_BIND": choices.host,
         "SIGHTLOOP_HOST_PORTS": Ports(choices.port).services,
-        # Not the machine's name: that may change, and the services belong to the host of this name.
-        "SIGHTLOOP_HOST_NAME": "local",
         "OMP_NUM_THREADS": "1",
+        **name,
     }
     return Program(HOST, 50, (sys.executable, "-m", "model_server.host"), home.host_dir, environment)

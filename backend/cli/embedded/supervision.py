@@ -72,6 +72,12 @@ class Supervisor:
                 raise
 
 
+def full_name(process: Process) -> str:
+    """A program's name as supervisord takes it: with its group, where that differs."""
+    group, name = process["group"], process["name"]
+    return str(name) if group == name else f"{group}:{name}"
+
+
 def find(home: Home) -> Supervisor | None:
     """The stack's supervisord, or None when none answers."""
     supervisor = Supervisor(home.socket)
