@@ -148,9 +148,13 @@ class ObjectStore:
 
         Raises `ObjectMissing`, `TooLarge` when it has more than `limit` bytes.
         """
+        return self.read_version(bucket, key, limit)[0]
+
+    def read_version(self, bucket: str, key: str, limit: int) -> tuple[bytes, str]:
+        """As `read`, with the etag that these bytes have."""
         buffer = BytesIO()
-        self._fetch(bucket, key, buffer, limit)
-        return buffer.getvalue()
+        etag = self._fetch(bucket, key, buffer, limit)
+        return buffer.getvalue(), etag
 
     def download(self, bucket: str, key: str, path: Path) -> None:
         """Write the object to `path`: the file is there whole or not at all. Raises `StorageFull`."""
@@ -218,7 +222,7 @@ class ObjectStore:
         with self._faults(check_bucket(bucket), _check_key(key)):
             return str(self._public.presigned_put_object(bucket, key, expires=expires))
 
-    def _fetch(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> None:
+    def _fetch(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> str:
         check_bucket(bucket)
         _check_key(key)
         for attempt in range(1, _READ_ATTEMPTS + 1):
@@ -232,9 +236,9 @@ class ObjectStore:
                 broken = isinstance(error.__cause__, urllib3.exceptions.ProtocolError)
                 if attempt == _READ_ATTEMPTS or not broken:
                     raise
-        return None
+        raise AssertionError("the last attempt returns or raises")
 
-    def _stream(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> None:
+    def _stream(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> str:
         with closing(self._client.get_object(bucket, key)) as answer:
             size = int(answer.headers.get("content-length", -1))
             if limit is not None and size > limit:
@@ -248,6 +252,7 @@ class ObjectStore:
                 if time.monotonic() > deadline:
                     raise urllib3.exceptions.ReadTimeoutError(self._http, key, "the answer only trickles")  # type: ignore[arg-type]
             answer.release_conn()
+            return str(answer.headers.get("etag", "")).strip('"')
 
     def _missing(self, bucket: str) -> BucketMissing:
         return BucketMissing(missing_bucket(self.address.endpoint, bucket))

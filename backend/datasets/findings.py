@@ -108,6 +108,9 @@ RULES: dict[str, Rule] = {
     "near_duplicate_other_label": Rule(
         "warning", "image", "Nearly the same image under two labels", "look at both and mend the wrong label"
     ),
+    "uniform_scene": Rule(
+        "note", "dataset", "Many images of one scene", "nothing to do: they are split like other images"
+    ),
     # the dataset
     "no_labels": Rule(
         "error", "dataset", "No usable image has a label", "label images, or put them in one folder a class"
