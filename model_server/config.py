@@ -48,7 +48,8 @@ class Token:
 class ServiceConfig:
     """One service. `quota` is the budget of each instance: 1 is one CPU core and 4 GiB.
 
-    `queue_size` requests may wait in each instance, none longer than `deadline_seconds`. `rate_limit` is in
+    `queue_size` requests may wait in each instance, none longer than `deadline_seconds`; a client has
+    `read_seconds` to send one. `rate_limit` is in
     requests a second over all instances, 0 for no limit. `port` 0 takes a free one.
     """
 
@@ -63,6 +64,7 @@ class ServiceConfig:
     tokens: tuple[Token, ...] = ()
     queue_size: int = 32
     deadline_seconds: float = 5.0
+    read_seconds: float = 20.0
     max_body_bytes: int = 32 * 1024 * 1024
     max_images: int = 16
     rate_limit: float = 0.0
@@ -74,11 +76,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "quota": (1, 256),
     "queue_size": (0, 512),
     "deadline_seconds": (0.1, 600),
+    "read_seconds": (1, 600),
     "max_body_bytes": (1024, 1024**3),
     "max_images": (1, 1000),
     "rate_limit": (0, 1_000_000),
 }
-_FRACTIONS = {"deadline_seconds", "rate_limit"}
+_FRACTIONS = {"deadline_seconds", "read_seconds", "rate_limit"}
 
 
 def read(path: Path) -> ServiceConfig:

@@ -24,7 +24,7 @@ from model_server.errors import (
 )
 from plugins import bundle as bundles
 from plugins import images, registry
-from plugins.contract import DecodedImage, Plugin, PluginError, Prediction, Predictor
+from plugins.contract import DecodedImage, PluginError, Prediction, Predictor
 
 VECTORS = "test_vectors"
 
@@ -40,19 +40,9 @@ def open_predictor(config: ServiceConfig) -> Predictor:
     Raises `BundleError` or `PluginError`.
     """
     bundle = bundles.verify(Path(config.bundle), digest=config.digest)
-    open_it = registry.load(_plugin(bundle.manifest.plugin).predictor)
+    open_it = registry.load(registry.plugin(bundle.manifest.plugin).predictor)
     opened: Predictor = open_it(bundle.folder, bundle.manifest.model, threads=config.quota)
     return opened
-
-
-def _plugin(name: str) -> Plugin:
-    plugin = registry.plugins().get(name)
-    if plugin is not None:
-        return plugin
-    for broken in registry.broken_plugins():
-        if broken.name == name:
-            raise PluginError("plugin_broken", f"the plugin {name!r} cannot be used: {broken.reason}")
-    raise PluginError("plugin_missing", f"the plugin {name!r} is not installed here")
 
 
 def self_test(predictor: Predictor, folder: Path) -> bool:

@@ -19,10 +19,11 @@ except configuration.ConfigError as error:
     sys.exit(str(error))
 _run = instance.run_folder(_path)
 
-# Set before any worker imports the libraries that read them.
+# Set before any worker imports the libraries that read them. The model is given its threads by its predictor;
+# other libraries must not start a pool beside them.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_run / "metrics")
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = str(_config.quota)
+os.environ["OMP_NUM_THREADS"] = str(_config.quota)
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 wsgi_app = "model_server.instance:from_environment()"
 # The supervisor hands over a listening socket as file descriptor 0, which outlives this process.
@@ -57,6 +58,7 @@ def when_ready(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     """Take on the budget of one instance."""
+    worker.patience = _config.read_seconds
     instance.limit_memory(_config.quota)
     logs.configure()
 
@@ -66,12 +68,12 @@ def post_worker_init(worker: Any) -> None:
     from model_server import metrics  # noqa: PLC0415 - only instances import it
 
     metrics.READY.set(1)
-    instance.ready_file(_path, os.getpid()).touch()
+    instance.say_ready(_path, os.getpid())
 
 
 def worker_exit(server: Any, worker: Any) -> None:
     """The last request is answered."""
-    instance.ready_file(_path, worker.pid).unlink(missing_ok=True)
+    instance.say_not_ready(_path, worker.pid)
 
 
 def child_exit(server: Any, worker: Any) -> None:
@@ -84,12 +86,10 @@ def child_exit(server: Any, worker: Any) -> None:
     from gunicorn.errors import HaltServer  # type: ignore[import-untyped]  # noqa: PLC0415
     from prometheus_client import multiprocess  # noqa: PLC0415
 
-    ready = instance.ready_file(_path, worker.pid)
-    answered = ready.exists()
-    ready.unlink(missing_ok=True)
+    loaded = instance.forget(_path, worker.pid)
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
     stopping = not server.LISTENERS
-    if not (answered or stopping or instance.ready_count(_path)):
+    if not (loaded or stopping or instance.ready_count(_path)):
         logs.configure()
         instance.log_cannot_start("an instance died while it loaded the model")
         raise HaltServer("Worker failed to boot.", instance.BOOT_ERROR)

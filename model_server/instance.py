@@ -2,7 +2,8 @@
 
 Beside the configuration `<file>` lies the run folder `<file>.run`:
 
-    ready/<pid>   one a process that has loaded the model and passed its self-test
+    loaded/<pid>  one a process that has loaded the model and passed its self-test, until it is reaped
+    ready/<pid>   the same, until it stops accepting requests
     address       host:port on which the service listens
     metrics/      what the processes count, for Prometheus
     rate          the state of the rate limit
@@ -47,7 +48,7 @@ def run_folder(path: Path) -> Path:
 def clear(folder: Path) -> None:
     """Forget what an earlier run of the service left; called before any process of this run starts."""
     shutil.rmtree(folder, ignore_errors=True)
-    for name in ("ready", "metrics"):
+    for name in ("loaded", "ready", "metrics"):
         (folder / name).mkdir(parents=True, mode=0o700)
 
 
@@ -61,9 +62,24 @@ def limit_memory(quota: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def ready_file(path: Path, pid: int) -> Path:
-    """The file that says that the process answers."""
-    return run_folder(path) / "ready" / str(pid)
+def say_ready(path: Path, pid: int) -> None:
+    """The process answers from now on."""
+    for name in ("loaded", "ready"):
+        (run_folder(path) / name / str(pid)).touch()
+
+
+def say_not_ready(path: Path, pid: int) -> None:
+    """The process answers no longer."""
+    (run_folder(path) / "ready" / str(pid)).unlink(missing_ok=True)
+
+
+def forget(path: Path, pid: int) -> bool:
+    """Clear up after a process that is gone; whether it had ever loaded the model."""
+    say_not_ready(path, pid)
+    mark = run_folder(path) / "loaded" / str(pid)
+    loaded = mark.exists()
+    mark.unlink(missing_ok=True)
+    return loaded
 
 
 def ready_count(path: Path) -> int:

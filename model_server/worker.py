@@ -11,7 +11,6 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
-PATIENCE_SECONDS = 20.0
 BODY_READ = "sightloop.body_read"
 """Key of a function in the WSGI environment: the application calls it when it has the whole body."""
 
@@ -23,6 +22,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.patience = 20.0  # seconds to send a whole request in
         self._reading_since: dict[Any, float] = {}
         self._thread = threading.local()
 
@@ -52,7 +52,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
         super().notify()
         now = time.monotonic()
         for conn, since in list(self._reading_since.items()):
-            if now - since > PATIENCE_SECONDS:
+            if now - since > self.patience:
                 self._cut(conn)
 
     def _cut(self, conn: Any) -> None:

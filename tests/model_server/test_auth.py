@@ -48,14 +48,14 @@ def test_a_token_of_another_length_cannot_be_stored() -> None:
         auth.stored("a", "short")
 
 
-@pytest.mark.parametrize("header", [TOKEN, f"Bearer {TOKEN}", f"Bearer  {TOKEN} "])
+@pytest.mark.parametrize("header", [TOKEN, f"Bearer {TOKEN}", f"Bearer  {TOKEN}"])
 def test_a_token_is_accepted_bare_and_as_bearer(server: Server, header: str) -> None:
     assert server.predict(CONTENT, Authorization=header).status_code == 200
 
 
 @pytest.mark.parametrize(
     "header",
-    ["", "Bearer", "Bearer ", TOKEN[:-1], TOKEN.swapcase(), f"Basic {TOKEN}", STORED.sha256, STORED.signing_key, "EAS"],
+    ["", "Bearer", TOKEN[:-1], TOKEN.swapcase(), f"Basic {TOKEN}", STORED.sha256, STORED.signing_key, "EAS"],
 )
 def test_everything_else_is_401(server: Server, header: str) -> None:
     assert server.predict(CONTENT, Authorization=header).status_code == 401
@@ -94,7 +94,7 @@ def test_a_signature_with_a_wrong_token_or_of_another_body_is_401(server: Server
     assert server.predict(CONTENT, **headers).status_code == 401
 
 
-@pytest.mark.parametrize("signature", ["EAS ", "EAS !!!", "EAS QUJD", "EAS äö"])
+@pytest.mark.parametrize("signature", ["EAS !!!", "EAS QUJD", "EAS äö"])
 def test_a_broken_signature_is_401(server: Server, signature: str) -> None:
     headers = {**sign(TOKEN, CONTENT), "Authorization": signature.encode().decode("latin-1")}
     encoded = {name.encode(): value.encode("latin-1") for name, value in headers.items()}

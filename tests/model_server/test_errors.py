@@ -116,15 +116,22 @@ def png(width: int, height: int) -> bytes:
     """A PNG of that size that is not there."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 def noise() -> bytes:
     buffer = BytesIO()
-    Image.effect_noise((100, 100), 80).save(buffer, "PNG")
+    Image.effect_noise((100, 100), 80).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
@@ -132,7 +139,7 @@ NOISE = noise()
 WRONG_IMAGES = {
     "text": b"this is no image",
     "cut off": picture("red", (400, 300), "JPEG")[:400],
-    "damaged": NOISE[:41] + bytes(100) + NOISE[141:],
+    "damaged": NOISE[:2] + b"\xff\xdb\0\1" + NOISE[6:],
     "GIF": picture("red", form="GIF"),
     "TIFF": picture("red", form="TIFF"),
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',

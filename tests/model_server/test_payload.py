@@ -12,7 +12,9 @@ from model_server.errors import InputFormatError
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["dataArray", "body"]), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["dataArray", "body"]), inner)
+    ),
 )
 
 

@@ -76,7 +76,8 @@ def test_when_no_image_is_answered_the_status_is_the_first_ones(server: Server) 
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/json", "application/x-www-form-urlencoded", "text/plain", "", "x/y; charset=z"]
+    "content_type",
+    ["application/json", "application/x-www-form-urlencoded", "text/plain", "", "x/y; charset=z"],
 )
 def test_the_content_type_does_not_matter(server: Server, content_type: str) -> None:
     answer = server.predict(body(picture("red")), **{"Content-Type": content_type})
@@ -99,7 +100,11 @@ def test_a_trailing_slash_is_forgiven(server: Server) -> None:
 def test_health_needs_no_token(server: Server) -> None:
     with server.client(headers={}) as client:
         assert client.get("/health/live").json() == {"live": True}
-        assert client.get("/health/ready").json() == {"ready": True, "service": "colours", "model": "colours1"}
+        assert client.get("/health/ready").json() == {
+            "ready": True,
+            "service": "colours",
+            "model": "colours1",
+        }
 
 
 def test_metrics_count_over_all_instances(server: Server) -> None:
