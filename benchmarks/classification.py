@@ -87,6 +87,7 @@ def measure(name: str, seed: int, budget: float, values: dict[str, Any], *, verb
             labels=tuple(sorted({str(one.label) for one in examples})),
             snapshot=examples,
             data=data,
+            threads=2,
             budget=budget,
             verbose=verbose,
         )

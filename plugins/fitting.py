@@ -190,7 +190,8 @@ class _Run:
             if time.monotonic() - reported > _LIVELY_SECONDS:
                 reported = time.monotonic()
                 self._report({"loss": losses[-1]})
-            self._save_if_due(4 * self.plan.checkpoint_seconds)  # only inside epochs that take minutes
+            if self.batch < self.plan.batches:  # only inside epochs that take minutes
+                self._save_if_due(4 * self.plan.checkpoint_seconds)
         self.epoch, self.batch = self.epoch + 1, 0
         speed = images / max(time.monotonic() - started, 1e-9)
         self._end_epoch({"loss": sum(losses) / max(len(losses), 1), "images_per_second": speed})
@@ -199,7 +200,10 @@ class _Run:
     def _end_epoch(self, rows: Mapping[str, float]) -> None:
         score = self._score()
         rate = self.optimizer.param_groups[-1]["lr"]
-        self._report({**rows, **score.rows, "learning_rate": rate, "time_left": self.context.time_left()})
+        told = {**rows, **score.rows}
+        words = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in told.items())
+        self.context.log(f"Epoch {self.epoch} of {self.plan.epochs}: {words}.")
+        self._report({**told, "learning_rate": rate, "time_left": self.context.time_left()})
         self.good = self._collect()
         self._save_if_due(self.plan.checkpoint_seconds)
 
@@ -234,9 +238,8 @@ class _Run:
     def _rate_share(self) -> float:
         """Share of the highest learning rate: a linear rise, then half a cosine."""
         progress, warmup = min(self._progress(), 1.0), self.plan.warmup
-        rise = (self.epoch * self.plan.batches + self.batch + 1) / max(
-            1.0, warmup * self.plan.epochs * self.plan.batches
-        )
+        first = 1 / (self.plan.epochs * self.plan.batches)  # the first step shall learn something, too
+        rise = max(progress, first) / warmup if warmup else 1.0
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         return min(rise, 1.0) * (self.plan.final_rate + (1 - self.plan.final_rate) * cosine)
 

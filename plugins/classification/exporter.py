@@ -52,7 +52,7 @@ def export(network: EfficientNetLite, labels: tuple[str, ...], size: int, folder
 
 def to_input(rows: preprocess.Pixels, device: str) -> torch.Tensor:
     """(images, size, size, 3) bytes -> the input (images, 3, size, size), channels last in memory."""
-    tensor = torch.from_numpy(np.ascontiguousarray(rows)).to(device).permute(0, 3, 1, 2)
+    tensor = torch.from_numpy(np.array(rows)).to(device).permute(0, 3, 1, 2)
     return (tensor.float() - preprocess.MEAN) / preprocess.SCALE
 
 

@@ -26,7 +26,7 @@ class MemoryContext:
     data: dict[str, bytes]
     algorithm: str = "classification-high-performance"
     device: str = "cpu"
-    threads: int = 2
+    threads: int = 1
     budget: float = math.inf
     stop_at: int | None = None
     discard: bool = False

@@ -1,0 +1,256 @@
+"""The classifier on crops of real photographs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from plugins import images, registry
+from plugins.classification import augment, bases, exporter, head
+from plugins.classification.evaluate import evaluate
+from plugins.classification.labeling import config, labels_from_regions
+from plugins.classification.predictor import open_predictor
+from plugins.classification.preprocess import fitting_size
+from plugins.classification.trainer import train
+from plugins.contract import Draft, Evaluation, Example, Output, PluginError, Prediction, TrainingStopped
+from tests.plugins import photographs
+from tests.plugins.context import MemoryContext, example
+
+ALGORITHM = registry.algorithm("classification-high-performance")[1]
+
+
+def context_of(folder: Path, examples: list[Example], data: dict[str, bytes], **values: Any) -> MemoryContext:
+    params = registry.parse_params(ALGORITHM, {"image_size": 64, "epochs": 1, **values})
+    labels = tuple(sorted({str(one.label) for one in examples}))
+    return MemoryContext(folder, params, labels, examples, data)
+
+
+def evaluation_of(context: MemoryContext, draft: Draft) -> Evaluation:
+    predictor = open_predictor(draft.folder, draft.model, threads=1)
+    examples = context.examples("validation")
+    decoded = [images.decode(context.read(one), wanted_side=predictor.wanted_side) for one in examples]
+    return evaluate(examples, predictor.predict(decoded))
+
+
+def test_the_head_alone_knows_three_materials(tmp_path: Path) -> None:
+    context = context_of(tmp_path, *photographs.materials(train=8, validation=4), fine_tune=False)
+    draft = train(context)
+    assert evaluation_of(context, draft).metrics["accuracy"] >= 0.8
+    assert context.facts["stage"] == "head" and draft.facts["stage"] == "head"
+    assert draft.base["sha256"] == bases.LITE0.sha256
+
+
+def test_fine_tuning_is_not_worse_than_its_start(tmp_path: Path) -> None:
+    context = context_of(tmp_path, *photographs.materials(train=8, validation=4), epochs=2)
+    draft = train(context)
+    rows = {
+        name: [row["value"] for row in context.rows if row["name"] == name]
+        for name in ("validation_loss", "loss", "accuracy", "learning_rate", "images_per_second")
+    }
+    assert all(rows.values())
+    assert evaluation_of(context, draft).metrics["log_loss"] <= rows["validation_loss"][0] + 1e-3
+
+
+def test_two_images_a_class_and_one_to_validate_are_enough(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=2, validation=1)
+    chosen = [one for one in examples if one.split == "train"] + [examples[2]]
+    context = context_of(tmp_path, chosen, data)
+    assert evaluation_of(context, train(context)).metrics["examples"] == 1
+
+
+def test_no_validation_at_all_is_enough(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=2, validation=0)
+    assert train(context_of(tmp_path, examples, data)).model["labels"] == list(photographs.MATERIALS)
+
+
+def test_the_same_seed_gives_the_same_model(tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "other"):
+        draft = train(context_of(tmp_path / name, *photographs.materials(train=3, validation=1)))
+        files.append((draft.folder / "model.onnx").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_images_of_every_kind_are_trained_on(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=2, validation=1)
+    crop = photographs.crop("grass", 9)
+    deep = Image.fromarray(np.asarray(crop).astype(np.uint16) * 257)
+    kinds = {
+        "grey.png": photographs.encode(crop, "PNG"),
+        "cmyk.jpg": photographs.encode(crop.convert("CMYK")),
+        "deep.png": photographs.encode(deep, "PNG"),
+        "alpha.png": photographs.encode(crop.convert("RGBA"), "PNG"),
+        "palette.png": photographs.encode(crop.convert("P"), "PNG"),
+        "tall.png": photographs.encode(crop.crop((0, 0, 30, 96)), "PNG"),
+    }
+    for key, content in kinds.items():
+        examples.append(example(key, content, "grass", "train"))
+    context = context_of(tmp_path, examples, {**data, **kinds}, fine_tune=False)
+    train(context)
+    assert context.facts["train_images"] == 12
+
+
+def test_a_damaged_image_is_left_out_with_a_line(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=3, validation=1)
+    data["brick/0.jpg"] = data["brick/0.jpg"][:200]
+    data["brick/3.jpg"] = b""
+    context = context_of(tmp_path, examples, data, fine_tune=False)
+    train(context)
+    assert (context.facts["train_images"], context.facts["validation_images"]) == (8, 2)
+    assert [line.split(" is left out")[0] for line in context.lines if "left out" in line] == [
+        "brick/0.jpg",
+        "brick/3.jpg",
+    ]
+
+
+def test_a_class_without_images_is_never_predicted(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=3, validation=1)
+    context = context_of(tmp_path, [one for one in examples if one.label != "brick"], data, fine_tune=False)
+    context.labels = photographs.MATERIALS
+    draft = train(context)
+    predictor = open_predictor(draft.folder, draft.model, threads=1)
+    (answer,) = predictor.predict([images.decode(data["brick/3.jpg"])])
+    assert answer.outputs[-1].label == "brick" and answer.outputs[-1].conf < 0.01
+
+
+@pytest.mark.parametrize("labels, code", [(("brick",), "too_few_classes"), (("a", "b"), "too_few_images")])
+def test_what_cannot_be_learned_is_refused(tmp_path: Path, labels: tuple[str, ...], code: str) -> None:
+    context = context_of(tmp_path, *photographs.materials(train=2, validation=1))
+    context.labels = labels
+    with pytest.raises(PluginError) as refusal:
+        train(context)
+    assert refusal.value.code == code
+
+
+@pytest.mark.parametrize("asked", [1, 4, 5])
+def test_stopping_before_there_is_a_model_keeps_nothing(tmp_path: Path, asked: int) -> None:
+    context = context_of(tmp_path, *photographs.materials(train=24, validation=1))
+    context.stop_at = asked
+    with pytest.raises(TrainingStopped):
+        train(context)
+
+
+@pytest.mark.parametrize("asked", [7, 9, 20])
+def test_stopping_keeps_the_best_within_seconds(tmp_path: Path, asked: int) -> None:
+    context = context_of(tmp_path, *photographs.materials(train=24, validation=2), epochs=50)
+    context.stop_at = asked
+    asked_at: list[float] = []
+    ask = context.should_stop
+
+    def should_stop() -> bool:
+        if answer := ask():
+            asked_at.append(time.process_time())
+        return answer
+
+    context.should_stop = should_stop  # type: ignore[method-assign]
+    evaluation_of(context, train(context))
+    assert time.process_time() - asked_at[0] < 5
+
+
+def test_a_killed_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples, data = photographs.materials(train=6, validation=2)
+    context = context_of(tmp_path, examples, data, epochs=3)
+    report, monkey = context.report, {"armed": True}
+
+    def killed(name: str, value: float, *, epoch: float) -> None:
+        if monkey["armed"] and epoch >= 2:
+            raise KeyboardInterrupt
+        report(name, value, epoch=epoch)
+
+    context.report = killed  # type: ignore[method-assign]
+    monkeypatch.setattr("plugins.classification.trainer.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train(context)
+    monkey["armed"] = False
+    train(context)
+    assert "Continuing after 1.5 of 3 epochs." in context.lines
+
+
+def test_the_exported_model_is_the_network(tmp_path: Path) -> None:
+    network = bases.load(bases.LITE0, 3)
+    torch.nn.init.normal_(network.head.weight, std=0.05, generator=torch.Generator().manual_seed(0))
+    for size in (64, 96):
+        model = exporter.export(network, ("a", "b", "c"), size, tmp_path)
+        onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
+        rows = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), np.uint8)
+        with torch.inference_mode():
+            expected = torch.softmax(network(exporter.to_input(rows, "cpu")), 1).numpy()
+        given = open_predictor(tmp_path, model, threads=1).probabilities(rows)
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = bases.load(bases.LITE0, 3)
+    torch.nn.init.normal_(network.head.weight, std=0.5)
+    monkeypatch.setattr(exporter, "to_input", lambda rows, device: torch.zeros(len(rows), 3, 64, 64))
+    with pytest.raises(PluginError) as refusal:
+        exporter.export(network, ("a", "b", "c"), 64, tmp_path)
+    assert refusal.value.code == "export_differs"
+
+
+def test_changed_base_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for change, code in (({"sha256": "0" * 64}, "base_changed"), ({"package": "not_there"}, "base_missing")):
+        with pytest.raises(PluginError) as refusal:
+            bases.load(bases.Base(**{**vars(bases.LITE0), **change}), 2)
+        assert refusal.value.code == code
+
+
+def test_a_damaged_model_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(PluginError) as refusal:
+        open_predictor(tmp_path, {"file": "model.onnx", "labels": ["a"], "image_size": 64}, threads=1)
+    assert refusal.value.code == "model_unreadable"
+
+
+def test_views_are_the_same_for_the_same_seed_and_differ_otherwise() -> None:
+    image = photographs.upright_colours(1)[0]
+    views = [augment.view(image, 48, augment.Policy(), np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert views[0].shape == (48, 48, 3)
+    assert np.array_equal(views[0], views[1]) and not np.array_equal(views[0], views[2])
+
+
+def test_the_tamest_view_is_the_image_itself() -> None:
+    image = np.asarray(photographs.crop("brick", 0, 64).convert("RGB"))
+    tame = augment.Policy(area=1.0, stretch=1.0, turn=0, light=0, colour=0, flip=False)
+    assert np.array_equal(augment.view(image, 64, tame, np.random.default_rng(0)), image)
+
+
+def test_rare_classes_count_more() -> None:
+    weights = head.class_weights(np.array([0] * 9 + [1]), 2)
+    assert weights[1] == pytest.approx(3 * weights[0])
+    assert (9 * weights[0] + weights[1]) / 10 == pytest.approx(1)
+
+
+@pytest.mark.parametrize("side, size", [(8, 96), (28, 96), (100, 160), (224, 224), (4000, 224)])
+def test_the_input_size_follows_the_images(side: int, size: int) -> None:
+    assert fitting_size(side) == size
+
+
+def test_mistakes_are_listed_with_the_most_confident_first() -> None:
+    examples = [example(f"{n}.jpg", bytes([n]), "a", "validation") for n in range(3)]
+    answers = [Prediction((Output("b", c), Output("a", 1 - c))) for c in (0.6, 0.9)]
+    evaluation = evaluate(examples, [*answers, Prediction((Output("a", 1.0), Output("b", 0.0)))])
+    assert [row["key"] for row in evaluation.details["mistakes"]] == ["1.jpg", "0.jpg"]
+    assert evaluation.metrics["accuracy"] == pytest.approx(1 / 3)
+    assert evaluation.details["confusion"] == [[1, 2], [0, 0]]
+
+
+def test_label_names_cannot_break_the_configuration() -> None:
+    assert "&lt;x&gt;" in config(["<x>\x00"]) and "\x00" not in config(["<x>\x00"])
+
+
+def test_regions_of_other_controls_are_ignored() -> None:
+    regions = [
+        {"from_name": "other", "type": "choices", "value": {"choices": ["x"]}},
+        {"from_name": "choice", "type": "choices", "value": {"choices": []}},
+        {"from_name": "choice", "type": "textarea", "value": {"text": ["x"]}},
+        {"from_name": "choice", "type": "choices", "value": {"choices": ["rose"]}},
+    ]
+    assert labels_from_regions(regions) == ("rose", ())
