@@ -16,11 +16,18 @@ from backend.errors import AppError
 from backend.settings import Settings
 from backend.storage import ObjectStore
 from backend.workspaces.tables import StorageConnection
+from workers.process import process_runtime
 
 logger = structlog.get_logger()
 _BEAT = 1.0  # seconds between two notes of progress
 
 StoreFor = Callable[[StorageConnection], ObjectStore]
+
+
+def run(operation_id: int) -> None:
+    """What the queue calls."""
+    runtime = process_runtime()
+    execute(runtime.sessions, runtime.store, runtime.settings, operation_id)
 
 
 def execute(sessions: SessionFactory, store_for: StoreFor, settings: Settings, operation_id: int) -> None:

@@ -78,6 +78,7 @@ def _snapshot(attempt: Attempt, store: ObjectStore) -> snapshot.Snapshot:
     )
     with runtime.sessions() as session:
         frozen = snapshot.freeze(session, task.dataset, task.labels)
+    runtime.artifacts.ensure_bucket(bucket)
     snapshot.save(runtime.artifacts, bucket, frozen)
     with transaction(runtime.sessions) as session:
         records.beat(session, task.id, record.attempt)

@@ -70,8 +70,18 @@ class ClassCount(Out):
     usable: int
 
 
+class FindingCount(Out):
+    """How many findings of one code there are, and what to do about them."""
+
+    code: str
+    severity: str
+    title: str
+    advice: str
+    count: int
+
+
 class DatasetDetail(DatasetOut):
-    """A dataset with its numbers; `findings` counts by severity and code."""
+    """A dataset with its numbers; `findings` has the errors first."""
 
     images: int
     labelled: int
@@ -80,7 +90,7 @@ class DatasetDetail(DatasetOut):
     unchecked: int
     deleted: int
     classes: list[ClassCount]
-    findings: Any
+    findings: list[FindingCount]
 
 
 class DatasetPage(Out):

@@ -21,7 +21,7 @@ logger = structlog.get_logger()
 PREFIX = "/api/v1"
 PUBLIC = frozenset({f"{PREFIX}/openapi.json"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_DOCS = "https://sightloop.invalid/errors/"
+_TYPE = "urn:sightloop:error:"
 
 
 def runtime() -> Runtime:
@@ -81,7 +81,7 @@ def _finish(response: Response) -> Response:
 def problem(code: str, status: int, title: str, detail: str) -> Response:
     """One error in the form of RFC 9457, with our stable `code` and the request's id beside it."""
     body = {
-        "type": _DOCS + code,
+        "type": _TYPE + code,
         "title": title,
         "status": status,
         "detail": detail,
@@ -103,6 +103,13 @@ def _known(error: errors.AppError) -> Response:
     return problem(error.code, error.status, error.title, str(error))
 
 
+_SENTENCES = {
+    404: f"there is nothing at this address; {PREFIX}/openapi.json lists what there is",
+    405: "this address does not know that method; the header Allow names those it knows",
+    413: "the body is larger than 2 MiB; send less at once",
+}
+
+
 def _http(error: HTTPException) -> Response:
     """What Flask itself refuses."""
     if error.response is not None:
@@ -116,7 +123,8 @@ def _http(error: HTTPException) -> Response:
     kind = errors.TooLarge if isinstance(error, RequestEntityTooLarge) else kinds.get(error.code or 500)
     if kind is None:
         return problem("http_error", error.code or 500, error.name, error.description or error.name)
-    response = problem(kind.code, kind.status, kind.title, error.description or kind.title)
+    detail = _SENTENCES.get(kind.status, error.description or kind.title)
+    response = problem(kind.code, kind.status, kind.title, detail)
     if isinstance(getattr(error, "valid_methods", None), list):
         response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
     return response
