@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from model_server.config import ServiceConfig
 from model_server.logtail import last_reason
 from model_server.supervision import RUNNING, Program, Supervisor
 
+AGAIN_SECONDS = 60.0
 FAILED = frozenset({"FATAL", "EXITED", "UNKNOWN"})
 
 
@@ -43,6 +45,7 @@ class Deployment:
 
     def __init__(self, folder: Path, supervisor: Supervisor, program: Program, record: Record) -> None:
         self.record = record
+        self._failed_at: float | None = None
         self._folder = folder
         self._supervisor = supervisor
         self._program = program
@@ -150,8 +153,14 @@ class Deployment:
         if self._state(other, states) in RUNNING - {"STOPPING"}:  # told to stop by a host that then ended
             self._supervisor.stop(self.key, other)
         if state in FAILED:
-            return self._failed(number, states)
-        if state not in RUNNING:  # supervisord itself was started anew, or somebody stopped it by hand
+            # It has answered before, so what stopped it may pass: memory, a disk that was full.
+            self._failed_at = self._failed_at or time.monotonic()
+            if time.monotonic() - self._failed_at < AGAIN_SECONDS:
+                return self._failed(number, states)
+        self._failed_at = None
+        if state not in RUNNING - {
+            "STOPPING"
+        }:  # supervisord itself was started anew, or somebody stopped it by hand
             return self._start(number, states)
         count = instance.ready_count(slot.config_file(self._folder, number))
         if count >= wanted.instances:

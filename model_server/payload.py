@@ -69,11 +69,12 @@ def image_bytes(item: Item) -> bytes:
         raise InputFormatError("name must be a text")
     if "body" not in item:
         raise InputFormatError("body is missing: it holds the image as base64")
-    text = item["body"]
-    if not isinstance(text, str):
-        raise InputFormatError("body must be a text that holds the image as base64")
-    if not text:
-        raise InputFormatError("body is empty")
+    return _decoded(item["body"])
+
+
+def _decoded(text: Any) -> bytes:
+    if not isinstance(text, str) or not text:
+        raise InputFormatError("body must be a text that holds the image as base64, not an empty one")
     try:
         if len(text) % 4:  # the decoder below forgives too much padding
             raise ValueError

@@ -29,14 +29,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
     def load_wsgi(self) -> None:
         """Load the application and let it say when a body is read."""
         super().load_wsgi()
-        application = self.wsgi
+        application: Callable[..., Iterable[bytes]] = self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             environ[BODY_READ] = partial(self._reading_since.pop, self._thread.conn, None)
-            answer: Iterable[bytes] = application(environ, start_response)
-            return answer
+            return application(environ, start_response)
 
-        self.wsgi = wsgi
+        self.wsgi: Callable[..., Iterable[bytes]] = wsgi
 
     def handle(self, conn: Any) -> Any:
         """Handle what a connection sends, as the parent class does."""

@@ -38,7 +38,7 @@ class FakeBackend:
         self.revision = 0
         self.services: dict[str, dict[str, Any]] = {}
         self.reports: list[tuple[str, dict[str, Any]]] = []
-        self.unauthorized = 0
+        self.refuses = False
         self._changed = threading.Condition()
         self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._httpd.daemon_threads = True
@@ -89,20 +89,30 @@ class FakeBackend:
 
         return until(there, f"{service_id} is {state} at {revision}: {self.reports[-3:]}", 60)
 
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Every request is refused meanwhile."""
+        with self._changed:
+            self.refuses = True
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self.refuses = False
+
     def assignments(self, revision: int, wait: float) -> dict[str, Any]:
         with self._changed:
-            self._changed.wait_for(lambda: self.revision != revision, wait)
+            self._changed.wait_for(lambda: self.revision != revision or self.refuses, wait)
             return {"revision": self.revision, "services": list(self.services.values())}
 
-    def _handler(backend) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler below has self
+    def _handler(backend) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
-                if self.headers["Authorization"] != f"Bearer {HOST_TOKEN}":
-                    backend.unauthorized += 1
-                    return self._send(401, b"")
+                if self.headers["Authorization"] != f"Bearer {HOST_TOKEN}" or backend.refuses:
+                    return self._send(503, b"")
                 if url.path == "/api/v1/host/assignments":
                     query = parse_qs(url.query)
                     values = backend.assignments(int(query["revision"][0]), float(query["wait"][0]))
@@ -184,6 +194,11 @@ class Machine:
             "SIGHTLOOP_SUPERVISOR_SOCKET": str(self.socket),
         }
         return self._start("-m", "model_server.host")
+
+    def slot_pids(self, key: str) -> set[int]:
+        """The gunicorn processes of a service, by the files of its instances."""
+        ready = (self.folder / "services" / key).glob("*.json.run/ready/*")
+        return {int(path.name) for path in ready}
 
     def kill_host(self) -> None:
         self._host.kill()

@@ -6,6 +6,7 @@ import json
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_1001_a_body_that_is_too_large_is_refused_before_it_is_read(server: Serv
 def test_1001_an_endless_chunked_body_is_cut(server: Server) -> None:
     sent = 0
 
-    def endless():  # type: ignore[no-untyped-def]
+    def endless() -> Iterator[bytes]:
         nonlocal sent
         while sent < 50_000_000:
             sent += 100_000

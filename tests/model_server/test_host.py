@@ -1,13 +1,24 @@
+"""A real host under a real supervisord, against a fake backend."""
+
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
+import psutil
 import pytest
 
+from model_server import auth, slot
+from plugins import bundle as bundles
 from plugins.bundle import Bundle
-from tests.model_server.bundles import labels
+from tests.model_server.bundles import labels, make_bundle
 from tests.model_server.hosts import Machine, machine, predict
+from tests.model_server.servers import until
+from tests.model_server.test_instances import Traffic
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +31,159 @@ def host(
         yield started
 
 
-def test_a_wanted_service_is_deployed_and_answers(host: Machine, bundle: Bundle) -> None:
-    import time
-
-    t0 = time.monotonic()
-    revision = host.backend.want("deploy", bundle, instances=2)
-    report = host.backend.wait("deploy", "ready", revision, count=2)
-    print("deploy", report["at"] - t0)
+def test_a_wanted_service_is_deployed_changed_stopped_and_deleted(
+    host: Machine, bundle: Bundle, second_bundle: Bundle
+) -> None:
+    backend = host.backend
+    report = backend.wait("one", "ready", backend.want("one", bundle, instances=2), count=2)
     assert report["endpoint"] == f"http://127.0.0.1:{report['port']}/api/predict/colours"
     assert labels(predict(report).json())[0] == "red@1"
+
+    with Traffic(report["endpoint"]) as traffic:
+        traffic.wait_for("colours1")
+        changed = backend.wait("one", "ready", backend.want("one", second_bundle), count=2)
+        traffic.wait_for("colours2")
+        scaled = backend.wait("one", "ready", backend.want("one", instances=1), count=1)
+        traffic.wait_for("colours2")
+    assert traffic.failures() == []
+    assert traffic.models() == {("colours1", "red@1"), ("colours2", "red@2")}
+    assert changed["port"] == scaled["port"] == report["port"]
+
+    stopped = backend.wait("one", "stopped", backend.want("one", desired="stopped"))
+    assert stopped["ready_instances"] == 0
+    with pytest.raises(httpx.ConnectError):
+        predict(report)
+    again = backend.wait("one", "ready", backend.want("one", desired="running"), count=1)
+    assert again["port"] == report["port"]
+    assert labels(predict(again).json())[0] == "red@2"
+
+    backend.wait("one", "deleted", backend.want("one", desired="deleted"))
+    with pytest.raises(httpx.ConnectError):
+        predict(report)
+    assert not [name for name in host.supervisor.states() if name.startswith("colours.one:")]
+    assert not (host.folder / "services" / "colours.one").exists()
+    assert not list((host.folder / "services.d").iterdir())
+    assert not list((host.folder / "logs").iterdir())
+    assert not list((host.folder / "bundles").iterdir())
+
+
+def test_two_services_of_one_name_do_not_meet(host: Machine, bundle: Bundle, second_bundle: Bundle) -> None:
+    backend = host.backend
+    revisions = {"left": backend.want("left", bundle), "right": backend.want("right", second_bundle)}
+    left, right = (backend.wait(name, "ready", revision) for name, revision in revisions.items())
+    assert labels(predict(left).json())[0] == "red@1"
+    assert labels(predict(right).json())[0] == "red@2"
+    backend.forget("left")
+    until(lambda: not (host.folder / "services" / "colours.left").exists(), "the forgotten service is gone")
+    assert predict(right).status_code == 200
+    backend.wait("right", "deleted", backend.want("right", desired="deleted"))
+
+
+@pytest.fixture(scope="module")
+def shared(host: Machine, bundle: Bundle) -> dict[str, Any]:
+    """The report of a service that all tests below use, and leave ready with the first model."""
+    return host.backend.wait("shared", "ready", host.backend.want("shared", bundle))
+
+
+def test_tokens_change_while_the_processes_stay(host: Machine, shared: dict[str, Any]) -> None:
+    backend, report = host.backend, shared
+    before, first = host.slot_pids("colours.shared"), backend.services["shared"]["tokens"]
+    new, kept = auth.new_token("new")
+    token = {"id": kept.id, "sha256": kept.sha256, "signing_key": kept.signing_key}
+    backend.want("shared", tokens=[token])
+    until(lambda: predict(report).status_code == 401, "the old token is refused")
+    assert httpx.post(report["endpoint"], headers={"Authorization": new}, trust_env=False).status_code == 400
+    backend.wait("shared", "ready", backend.want("shared", tokens=first))
+    until(lambda: predict(report).status_code == 200, "the first token is accepted again")
+    assert host.slot_pids("colours.shared") == before
+
+
+def test_a_bundle_that_was_tampered_with_is_refused(host: Machine, tmp_path: Path, hold: Path) -> None:
+    backend = host.backend
+    made = make_bundle(tmp_path / "bundle", hold, version=7)
+    wrong = make_bundle(tmp_path / "other", hold, version=8)
+    bundles.pack(wrong, backend.folder / f"{made.manifest.digest}.zip")
+    report = backend.wait("tampered", "failed", backend.want("tampered", made))
+    assert "not" in report["message"] and made.manifest.digest[:12] in report["message"]
+    (backend.folder / f"{made.manifest.digest}.zip").write_bytes(b"no archive")
+    report = backend.wait("tampered", "failed", backend.want("tampered"))
+    assert "not a readable zip archive" in report["message"]
+    assert not (host.folder / "bundles" / made.manifest.digest).exists()
+    backend.offer(made)
+    backend.wait("tampered", "ready", backend.want("tampered"))
+    backend.wait("tampered", "deleted", backend.want("tampered", desired="deleted"))
+
+
+def test_a_model_that_cannot_start_fails_with_its_reason_and_the_one_before_goes_on(
+    host: Machine, shared: dict[str, Any], bundle: Bundle, tmp_path: Path, hold: Path
+) -> None:
+    backend = host.backend
+    broken = make_bundle(tmp_path / "bundle", hold, version=9, cannot_open="the weights are from the future")
+    backend.offer(broken)
+    fresh, changed = backend.want("fresh", broken), backend.want("shared", broken)
+    report = backend.wait("fresh", "failed", fresh)
+    assert "the weights are from the future" in report["message"]
+    assert report["ready_instances"] == 0
+    report = backend.wait("shared", "failed", changed)
+    assert "the weights are from the future" in report["message"]
+    assert report["ready_instances"] == 1
+    assert labels(predict(shared).json())[0] == "red@1"
+    backend.wait("shared", "ready", backend.want("shared", bundle))
+    backend.wait("fresh", "deleted", backend.want("fresh", desired="deleted"))
+
+
+@pytest.mark.parametrize("who", ["instance", "master"])
+def test_a_killed_process_comes_back(host: Machine, shared: dict[str, Any], who: str) -> None:
+    (instance,) = host.slot_pids("colours.shared")
+    os.kill(instance if who == "instance" else psutil.Process(instance).ppid(), signal.SIGKILL)
+    until(lambda: host.slot_pids("colours.shared") - {instance}, "a new instance answers")
+    until(lambda: host.backend.last("shared")["state"] == "ready", "it is ready for the backend, too")
+    assert labels(predict(shared).json())[0] == "red@1"
+
+
+def test_services_go_on_while_the_host_and_the_backend_are_away(
+    host: Machine, shared: dict[str, Any], bundle: Bundle, second_bundle: Bundle
+) -> None:
+    backend, before = host.backend, host.slot_pids("colours.shared")
+    host.kill_host()
+    assert labels(predict(shared).json())[0] == "red@1"
+    revision = backend.want("shared", rate_limit=500)
+    host.start_host()
+    backend.wait("shared", "ready", revision)
+    assert host.slot_pids("colours.shared") == before
+    with backend.away():
+        assert predict(shared).status_code == 200
+        revision = backend.want("shared", second_bundle)
+    backend.wait("shared", "ready", revision)
+    assert labels(predict(shared).json())[0] == "red@2"
+    backend.wait("shared", "ready", backend.want("shared", bundle))
+
+
+def test_a_bundle_that_changed_on_disk_is_fetched_again(
+    host: Machine, shared: dict[str, Any], bundle: Bundle
+) -> None:
+    backend = host.backend
+    backend.wait("shared", "stopped", backend.want("shared", desired="stopped"))
+    model = host.folder / "bundles" / bundle.manifest.digest / "model.onnx"
+    model.write_bytes(b"something else")
+    backend.wait("shared", "ready", backend.want("shared", desired="running"))
+    assert model.read_bytes() == (bundle.folder / "model.onnx").read_bytes()
+    assert predict(shared).status_code == 200
+
+
+def test_a_port_that_is_taken_and_a_wrong_assignment_are_reported(host: Machine, bundle: Bundle) -> None:
+    backend = host.backend
+    report = backend.wait("taken", "failed", backend.want("taken", bundle, port=backend.port))
+    assert f"port {backend.port} is taken" in report["message"]
+    report = backend.wait("wrong", "failed", backend.want("wrong", bundle, instances=0))
+    assert "instances must be" in report["message"]
+    for name in ("taken", "wrong"):
+        backend.wait(name, "deleted", backend.want(name, desired="deleted"))
+
+
+def test_secrets_are_not_readable_by_others_and_not_passed_on(host: Machine, shared: dict[str, Any]) -> None:
+    folder = host.folder / "services" / "colours.shared"
+    for path in (folder / "record.json", slot.config_file(folder, 0)):
+        assert path.stat().st_mode & 0o077 == 0
+    (pid,) = host.slot_pids("colours.shared")
+    assert b"host-token" not in Path(f"/proc/{pid}/environ").read_bytes()

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -149,7 +150,7 @@ def test_the_end_waits_for_the_requests_that_were_accepted(
     ids=["refuses", "dies"],
 )
 def test_a_model_that_cannot_start_ends_the_service_with_a_sentence(
-    tmp_path: Path, plugins_folder: Path, hold: Path, model: dict[str, object], words: str
+    tmp_path: Path, plugins_folder: Path, hold: Path, model: dict[str, Any], words: str
 ) -> None:
     broken = make_bundle(tmp_path / "bundle", hold, **model)
     server = Server(tmp_path / "server", plugins_folder, broken)
