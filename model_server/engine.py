@@ -26,8 +26,6 @@ from plugins import bundle as bundles
 from plugins import images, registry
 from plugins.contract import DecodedImage, PluginError, Prediction, Predictor
 
-VECTORS = "test_vectors"
-
 _log = structlog.get_logger(__name__)
 
 Result = dict[str, Any]
@@ -43,16 +41,6 @@ def open_predictor(config: ServiceConfig) -> Predictor:
     open_it = registry.load(registry.plugin(bundle.manifest.plugin).predictor)
     opened: Predictor = open_it(bundle.folder, bundle.manifest.model, threads=config.quota)
     return opened
-
-
-def self_test(predictor: Predictor, folder: Path) -> bool:
-    """Answer for one image of the bundle's test vectors; False when it has none. Raises what goes wrong."""
-    for path in sorted((folder / VECTORS).glob("*")):
-        if path.suffix in images.EXTENSIONS:
-            decoded = images.decode(path.read_bytes(), wanted_side=predictor.wanted_side)
-            results_of(decoded, predictor.predict([decoded])[0], top_k=1)
-            return True
-    return False
 
 
 def results_of(decoded: DecodedImage, prediction: Prediction, *, top_k: int) -> Result:

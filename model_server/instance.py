@@ -109,8 +109,9 @@ def log_cannot_start(reason: str) -> None:
 def from_environment() -> Flask:
     """The application that gunicorn runs, loaded after the fork. Ends the process with a sentence."""
     # Flask, NumPy and ONNX Runtime are needed by the instances only; gunicorn's own process stays small.
+    from model_server import selftest  # noqa: PLC0415
     from model_server.app import create_app  # noqa: PLC0415
-    from model_server.engine import Engine, open_predictor, self_test  # noqa: PLC0415
+    from model_server.engine import Engine, open_predictor  # noqa: PLC0415
     from model_server.rate import RateLimit  # noqa: PLC0415
 
     path = config_path()
@@ -118,7 +119,7 @@ def from_environment() -> Flask:
         live = configuration.LiveConfig(path)
         config = live.current()
         predictor = open_predictor(config)
-        tested = self_test(predictor, Path(config.bundle))
+        tested = selftest.run(predictor, Path(config.bundle))
     except (configuration.ConfigError, BundleError, PluginError) as error:
         log_cannot_start(str(error))
         sys.exit(BOOT_ERROR)

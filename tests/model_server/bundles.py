@@ -17,11 +17,15 @@ from PIL import Image
 from plugins import bundle as bundles
 
 
-def make_bundle(folder: Path, hold: Path, *, version: int = 1, **model: Any) -> bundles.Bundle:
+def make_bundle(
+    folder: Path, hold: Path, *, version: int = 1, red: float = 1.0, **model: Any
+) -> bundles.Bundle:
     """A bundle of the tiny plugin; its labels tell the version."""
     (folder / "test_vectors").mkdir(parents=True)
     onnx.save(_graph(), folder / "model.onnx")
     (folder / "test_vectors" / "red.png").write_bytes(picture("red"))
+    expected = [{"file": "red.png", "outputs": [{"label": f"red@{version}", "conf": red}]}]
+    (folder / "test_vectors" / "expected.json").write_text(json.dumps(expected))
     labels = [f"{name}@{version}" for name in ("red", "green", "blue")]
     manifest = bundles.Manifest(
         plugin="tiny",

@@ -146,8 +146,12 @@ def test_the_end_waits_for_the_requests_that_were_accepted(
 
 @pytest.mark.parametrize(
     "model, words",
-    [({"cannot_open": "the weights are from the future"}, "from the future"), ({"dies": True}, "died")],
-    ids=["refuses", "dies"],
+    [
+        ({"cannot_open": "the weights are from the future"}, "from the future"),
+        ({"dies": True}, "died"),
+        ({"red": 0.2}, "1.000 for a test image where 0.200 is right"),
+    ],
+    ids=["refuses", "dies", "answers otherwise"],
 )
 def test_a_model_that_cannot_start_ends_the_service_with_a_sentence(
     tmp_path: Path, plugins_folder: Path, hold: Path, model: dict[str, Any], words: str
