@@ -79,9 +79,9 @@ def sync(shell: Shell, name: str, no_wait: bool) -> None:
     """Bring the index up to date with the bucket."""
     ended = _operate(shell, name, "sync", no_wait)
     if no_wait or shell.json:
-        answer_or_say(shell, ended, f"The sync of {name} has started.")
+        _started(shell, ended, f"The sync of {name} has started.")
         return
-    click.echo(f"Synced {name}: {show.text(ended['result'])}.")
+    click.echo(f"Synced {name}: {_counts(ended)}.")
     _summarise(shell, name)
 
 
@@ -93,13 +93,18 @@ def check(shell: Shell, name: str, no_wait: bool) -> None:
     """Read every image once and report what stands in the way of training."""
     ended = _operate(shell, name, "check", no_wait)
     if no_wait or shell.json:
-        answer_or_say(shell, ended, f"The check of {name} has started.")
+        _started(shell, ended, f"The check of {name} has started.")
         return
-    click.echo(f"Checked {name}: {show.text(ended['result'])}.")
+    click.echo(f"Checked {name}: {_counts(ended)}.")
     _summarise(shell, name)
 
 
-def answer_or_say(shell: Shell, operation: Resource, sentence: str) -> None:
+def _counts(operation: Resource) -> str:
+    """What an operation counted, without the zeros."""
+    return show.text({name: value for name, value in operation["result"].items() if value})
+
+
+def _started(shell: Shell, operation: Resource, sentence: str) -> None:
     """An operation as JSON, or that it has started."""
     show.done(shell, operation, f"{sentence} It is operation {operation['id']}.")
 
@@ -130,7 +135,7 @@ def _summarise(shell: Shell, name: str) -> None:
         for code, count in _kinds(findings, severity):
             first = next(found for found in findings if found["code"] == code)
             where = f"{first['key']}: " if first["key"] else ""
-            click.echo(f"  {severity:<8} {count:>6}  {code}  {where}{first['message']} {first['advice']}")
+            click.echo(f"  {severity:<8} {count:>6}  {code}  {where}{first['message']}; {first['advice']}")
     if any(found["severity"] == "error" for found in findings):
         click.echo("Images with an error stay out of training; warnings and notes block nothing.")
 

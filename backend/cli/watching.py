@@ -17,6 +17,7 @@ from backend.cli.frame import Shell
 
 ENDED = frozenset({"succeeded", "stopped", "failed"})
 _PAUSE = 1.0
+_LONGEST_FACT = 40  # longer ones, such as hashes, are for `tasks show`
 
 
 def watch_task(shell: Shell, name: str) -> Resource:
@@ -68,7 +69,7 @@ class _Watch:
 
 
 def _step_line(step: Resource) -> str:
-    facts = {key: value for key, value in step["facts"].items() if isinstance(value, (int, float, str))}
+    facts = {key: value for key, value in step["facts"].items() if len(show.text(value)) <= _LONGEST_FACT}
     seconds = show.seconds_between(step["started_at"], step["finished_at"])
     tail = f": {show.text(facts)}" if facts else ""
     return f"{step['name']} {step['state']} after {spoken(seconds)}{tail}"

@@ -80,11 +80,10 @@ def _start(
         supervisor.start(name)
     report("bringing the database up to date")
     _migrate(home, choices, shell)
-    _await(home, supervisor, checks, (programs.VALKEY, programs.STORE), report)
-    supervisor.start(programs.API)
-    for name in programs.WORKERS:
+    _await(home, supervisor, checks, (programs.VALKEY,), report)
+    for name in (programs.API, *programs.WORKERS):
         supervisor.start(name)
-    _await(home, supervisor, checks, (programs.API,), report)
+    _await(home, supervisor, checks, (programs.STORE, programs.API), report)
     supervisor.start(programs.HOST)
     _await(home, supervisor, checks, (*programs.WORKERS, programs.HOST), report)
 

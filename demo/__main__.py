@@ -1,0 +1,173 @@
+"""The main job from images to a prediction, as a series of commands that are shown as they run.
+
+`make demo` runs it; `python -m demo --data FOLDER` takes your own images, one folder a class. Run again,
+it uses what is there and takes seconds. `sightloop down` stops what it leaves running.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from demo import samples
+
+ROOT = Path(__file__).resolve().parents[1]
+BUCKET = "demo"
+ALGORITHM = "classification-high-performance"
+BUDGET = "2m"
+_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with one folder of images a class.")
+def main(data: Path | None) -> None:
+    """Upload, sync, check, train, deploy, predict."""
+    work = ROOT / "build" / "demo"
+    work.mkdir(parents=True, exist_ok=True)
+    folder, image = own(data) if data else samples.make(work)
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", folder.resolve().name).strip("-_")[:24] or "mine"
+
+    step("1. Start everything on this machine")
+    sightloop("up")
+
+    step("2. Put the images into a bucket")
+    path = f"s3://{BUCKET}/{name}"
+    sightloop("upload", str(folder), path)
+
+    step("3. Make a dataset of them, index it, look for what stands in the way of training")
+    if not exists("datasets", name):
+        sightloop("datasets", "create", name, "--type", "classification", "--path", path)
+    sightloop("datasets", "sync", name)
+    sightloop("datasets", "check", name)
+
+    step("4. Train a model")
+    model = trained(name)
+
+    step("5. Deploy it")
+    endpoint, token = deployed(name, model)
+
+    step(f"6. Ask it what is on {os.path.relpath(image)}")
+    predict(endpoint, token, image, work)
+
+    step("All of it is left running")
+    stack = ask("up")
+    click.echo(f"Console         {stack['console']}\nREST API        {stack['api']}")
+    click.echo(f"Object store    {stack['s3']['endpoint']}\nService         {endpoint}")
+    click.echo(f"More images     sightloop predict {name} IMAGE...\nStop it         sightloop down")
+
+
+def own(data: Path) -> tuple[Path, Path]:
+    """The user's folder, and one of its images to predict (which the model may have learnt from)."""
+    if not data.is_dir():
+        stop(f"{data} is no folder; name one that holds one folder of images a class: make demo DATA=path")
+    found = sorted(path for path in data.glob("*/*") if path.suffix.lower() in _IMAGES)
+    if not found:
+        stop(f"{data} holds no folders with images; put the images of each class into a folder of its name")
+    return data, found[0]
+
+
+def trained(name: str) -> str:
+    """The newest model of the dataset, trained unless there is one."""
+    tasks = [task for task in ask("tasks", "list") if task["dataset"] == name]
+    for task in tasks:
+        if task["state"] == "succeeded" and exists("models", task["name"]):
+            click.echo(f"Model {task['name']} was trained before.")
+            return str(task["name"])
+    taken = {task["name"] for task in ask("tasks", "list")}
+    task = next(free for free in (name, *(f"{name}-{n}" for n in range(2, 1000))) if free not in taken)
+    options = ("--dataset", name, "--algorithm", ALGORITHM, "--time-budget", BUDGET, "--wait")
+    sightloop("train", task, *options)
+    sightloop("models", "show", task)
+    return task
+
+
+def deployed(name: str, model: str) -> tuple[str, str]:
+    """Endpoint and token of the running service."""
+    if not exists("services", name):
+        sightloop("deploy", name, "--model", model, "--wait")
+    elif ask("services", "show", name)["state"] in ("Stopped", "Failed"):
+        sightloop("services", "start", name, "--wait")
+    else:
+        click.echo(f"Service {name} was deployed before.")
+    kept = Path(ask("up")["data_dir"], "tokens.json")
+    tokens = json.loads(kept.read_text()) if kept.exists() else {}
+    token = tokens.get(name) or ask("services", "tokens", name, "create")["token"]
+    return ask("services", "show", name)["endpoint"], token
+
+
+def predict(endpoint: str, token: str, image: Path, work: Path) -> None:
+    """One request with curl, as any program would make it; the token stays off the command line."""
+    body = base64.b64encode(image.read_bytes()).decode()
+    request, headers = work / "request.json", work / "headers.txt"
+    request.write_text(json.dumps({"dataArray": [{"name": "image", "type": "stream", "body": body}]}))
+    headers.touch(mode=0o600)
+    headers.write_text(f"Authorization: {token}\nContent-Type: application/json\n")
+    if shutil.which("curl") is None:
+        sightloop("predict", ask_name(endpoint), str(image))
+        return
+    files = [os.path.relpath(path) for path in (headers, request)]
+    answer = run(["curl", "-sS", endpoint, "-H", f"@{files[0]}", "--data", f"@{files[1]}"], capture=True)
+    click.secho(answer.strip(), bold=True)
+    if not json.loads(answer).get("success"):
+        stop("the service did not answer with a prediction; see `sightloop services show`")
+
+
+def ask_name(endpoint: str) -> str:
+    """The service's name, the last part of its endpoint."""
+    return endpoint.rstrip("/").rpartition("/")[2]
+
+
+def exists(noun: str, name: str) -> bool:
+    """Whether there is one of that name."""
+    command = [*SIGHTLOOP, noun, "show", name, "--json"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def ask(*arguments: str) -> Any:
+    """What a command says, without showing it."""
+    done = subprocess.run([*SIGHTLOOP, *arguments, "--json"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        stop(f"`sightloop {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def sightloop(*arguments: str) -> None:
+    """Show and run a command of Sightloop."""
+    run(["sightloop", *arguments], capture=False)
+
+
+def run(command: list[str], *, capture: bool) -> str:
+    """Show and run a command; the demo ends when it fails."""
+    click.secho(f"$ {shlex.join(command)}", fg="cyan")
+    real = [*SIGHTLOOP, *command[1:]] if command[0] == "sightloop" else command
+    done = subprocess.run(real, stdout=subprocess.PIPE if capture else None, text=True, check=False)
+    if done.returncode:
+        stop(f"the demo stops here, because `{shlex.join(command)}` failed (see above); then run it again")
+    return done.stdout or ""
+
+
+def step(title: str) -> None:
+    """A heading."""
+    click.secho(f"\n{title}", bold=True)
+
+
+def stop(sentence: str) -> NoReturn:
+    """End with a sentence."""
+    click.echo(f"Error: {sentence}", err=True)
+    sys.exit(1)
+
+
+SIGHTLOOP = [str(Path(sys.executable).with_name("sightloop"))]
+
+if __name__ == "__main__":
+    main()
