@@ -8,6 +8,7 @@ from flask_openapi3 import Info, OpenAPI
 from backend.api import (
     datasets,
     edge,
+    front,
     health,
     host,
     models,
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     ):
         app.register_api(module.bp)
     app.register_blueprint(health.bp)
+    app.register_blueprint(front.bp)
 
     @app.route(f"{edge.PREFIX}/openapi.json")
     def openapi_document() -> Response:

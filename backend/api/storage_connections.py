@@ -112,10 +112,14 @@ def list_connections(query: Page) -> Response:
 @bp.post("/storage-connections", responses={"201": ConnectionOut}, summary="Create a storage connection")
 def create_connection(body: ConnectionIn) -> Response:
     """Tested with its credentials first; nothing is saved when the store refuses."""
+    request = registry.ConnectionRequest(**body.model_dump())
+    row = registry.new_connection(runtime().sealer, workspace_id(), request)
+    with runtime().sessions() as session:
+        registry.require_free_connection(session, workspace_id(), request.name)
+    runtime().store(row).check()  # before the transaction: a silent store must not hold up other writers
     with transaction(runtime().sessions) as session:
-        request = registry.ConnectionRequest(**body.model_dump())
-        row = registry.create_connection(session, runtime().sealer, workspace_id(), request)
-        runtime().store(row).check()
+        registry.require_free_connection(session, workspace_id(), request.name)
+        session.add(row)
     return answer(ConnectionOut.model_validate(row), 201)
 
 

@@ -132,19 +132,12 @@ def revoke_token(session: Session, workspace_id: int, name: str, *, own_id: int)
     session.delete(row)
 
 
-def create_connection(
-    session: Session, sealer: Sealer, workspace_id: int, request: ConnectionRequest
-) -> StorageConnection:
-    """A new connection; the caller tests it before the commit. Raises `NameTaken`, `InvalidRequest`."""
+def new_connection(sealer: Sealer, workspace_id: int, request: ConnectionRequest) -> StorageConnection:
+    """A connection that is not saved yet, so that it can be tested first. Raises `InvalidRequest`."""
     check_name(request.name, "storage connection")
     for endpoint in filter(None, (request.endpoint, request.public_endpoint)):
         _check_endpoint(endpoint)
-    taken = select(StorageConnection).where(
-        StorageConnection.workspace_id == workspace_id, StorageConnection.name == request.name
-    )
-    if session.scalar(taken) is not None:
-        raise NameTaken(f"there is a storage connection named {request.name!r} already")
-    row = StorageConnection(
+    return StorageConnection(
         workspace_id=workspace_id,
         name=request.name,
         endpoint=request.endpoint,
@@ -154,9 +147,15 @@ def create_connection(
         secret_encrypted=sealer.seal(request.secret_key) if request.secret_key else "",
         addressing=request.addressing,
     )
-    session.add(row)
-    session.flush()
-    return row
+
+
+def require_free_connection(session: Session, workspace_id: int, name: str) -> None:
+    """Raises `NameTaken`."""
+    taken = select(StorageConnection.id).where(
+        StorageConnection.workspace_id == workspace_id, StorageConnection.name == name
+    )
+    if session.scalar(taken) is not None:
+        raise NameTaken(f"there is a storage connection named {name!r} already")
 
 
 def _check_endpoint(endpoint: str) -> None:
