@@ -268,7 +268,8 @@ class ObjectStore:
 def _client(address: StoreAddress, endpoint: str, http: urllib3.PoolManager) -> Any:
     try:
         parts = urlsplit(endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        plain = parts.path in ("", "/") and not any(char.isspace() for char in endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
             raise ValueError("an address like https://s3.example.org is expected, without a path")
         client = Minio(
             parts.netloc,

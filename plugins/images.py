@@ -126,7 +126,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     except UnidentifiedImageError:
         raise ImageError("format_not_supported", "not a JPEG, PNG, BMP or WEBP image") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _too_many_pixels("more", limits) from None
+        raise _too_many_pixels("far more", limits) from None
     except Exception as error:  # see decode
         raise ImageError("unreadable", f"the image's header is damaged: {error}") from None
     if opened.width * opened.height > limits.max_pixels:
