@@ -102,11 +102,11 @@ def assignment(values: Mapping[str, Any]) -> Assignment:
 
 @dataclass(frozen=True)
 class Answer:
-    """All services of this host at one revision; `faults` are entries that could not be understood."""
+    """All services of this host at one revision; `faults` are entries that could not be understood, by id."""
 
     revision: int
     services: tuple[Assignment, ...]
-    faults: tuple[str, ...] = ()
+    faults: Mapping[str, Report]
 
 
 class Backend:
@@ -136,13 +136,14 @@ class Backend:
             raise BackendAway(f"the backend's assignments cannot be read: {error!r}") from None
         if new == revision:
             return None
-        services, faults = [], []
+        services, faults = [], {}
         for entry in entries:
             try:
                 services.append(assignment(entry))
             except AssignmentError as error:
-                faults.append(str(error))
-        return Answer(new, tuple(services), tuple(faults))
+                report = Report(int(entry.get("revision") or 0), "failed", message=str(error))
+                faults[str(entry.get("id"))] = report
+        return Answer(new, tuple(services), faults)
 
     def fetch(self, digest: str, target: Path) -> None:
         """Write the bundle's zip into the file `target`, unverified."""

@@ -7,6 +7,7 @@ unknown key stops the process with one sentence: a service must not run with a s
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
@@ -16,15 +17,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 ENVIRONMENT = "SIGHTLOOP_SERVICE_CONFIG"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,29}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _LOOK_AGAIN_SECONDS = 0.5  # so a change of tokens reaches every process well within a second
 
-_log = structlog.get_logger(__name__)
+# Not structlog: this module is also imported where only a name of it is needed, and must load fast.
+_log = logging.getLogger(__name__)
 
 
 class ConfigError(Exception):
@@ -182,7 +182,7 @@ class LiveConfig:
         try:
             self._config = read(self.path)
         except ConfigError as error:
-            _log.error("the changed configuration is not used", reason=str(error))
+            _log.error("the changed configuration is not used: %s", error)
 
     def _look(self) -> tuple[int, int, int]:
         try:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from model_server import config as configuration
 from model_server import instance, slot
-from model_server.assignments import Assignment, Report, State, assignment
-from model_server.config import ServiceConfig
+from model_server.assignments import Assignment, AssignmentError, Report, State, assignment
+from model_server.config import ConfigError, ServiceConfig
 from model_server.logtail import last_reason
 from model_server.supervision import RUNNING, Program, Supervisor
 
@@ -62,8 +62,7 @@ class Deployment:
 
     def digests(self) -> set[str]:
         """The bundles that a slot may still be reading."""
-        paths = [slot.config_file(self._folder, number) for number in slot.SERVERS]
-        return {configuration.read(path).digest for path in paths if path.exists()}
+        return {config.digest for number in slot.SERVERS if (config := self._config(number)) is not None}
 
     def run(self, wanted: ServiceConfig, states: Mapping[str, str], fetch: Callable[[str], object]) -> Report:
         """One step towards the wanted configuration; `fetch` brings a bundle before it is first needed.
@@ -106,8 +105,8 @@ class Deployment:
 
     def _outdated(self, number: int, wanted: ServiceConfig, states: Mapping[str, str]) -> bool:
         """Whether to start a slot: the newest one runs something else, or failed at an earlier order."""
-        path = slot.config_file(self._folder, number)
-        if not path.exists() or _shape(configuration.read(path)) != _shape(wanted):
+        config = self._config(number)
+        if config is None or _shape(config) != _shape(wanted):
             return True
         asked_again = self.record.tried < self.record.assignment.revision
         return self._state(number, states) in FAILED and asked_again
@@ -180,12 +179,18 @@ class Deployment:
     def _renew_tokens(self, wanted: ServiceConfig) -> None:
         """Tokens and the rate limit reach running processes through their files."""
         for number in slot.SERVERS:
-            path = slot.config_file(self._folder, number)
-            if path.exists():
-                now = configuration.read(path)
+            now = self._config(number)
+            if now is not None:
                 renewed = replace(now, tokens=wanted.tokens, rate_limit=wanted.rate_limit)
                 if renewed != now:
-                    configuration.write(path, renewed)
+                    configuration.write(slot.config_file(self._folder, number), renewed)
+
+    def _config(self, number: int) -> ServiceConfig | None:
+        """What a slot was told last; None if it never was, or if the file was damaged."""
+        try:
+            return configuration.read(slot.config_file(self._folder, number))
+        except ConfigError:
+            return None
 
     def _state(self, number: int, states: Mapping[str, str]) -> str:
         return states.get(f"{self.key}:{number}", "MISSING")
@@ -222,9 +227,9 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in a folder, or None."""
+    """The record in a folder, or None if there is none that can be read."""
     try:
         values = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return Record(**{**values, "assignment": assignment(values["assignment"])})
+    except (OSError, ValueError, KeyError, TypeError, AssignmentError):
         return None
-    return Record(**{**values, "assignment": assignment(values["assignment"])})

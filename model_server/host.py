@@ -102,9 +102,12 @@ class Host:
         answer, self._answer = self._answer, None
         if answer is None:
             return
-        for fault in answer.faults:
-            _log.error("an assignment is not used", reason=fault)
-        self._gone = self._deployments.keys() - {wanted.id for wanted in answer.services}
+        for service_id, fault in answer.faults.items():
+            _log.error("an assignment is not used", service=service_id, reason=fault.message)
+            self._owe(service_id, fault)
+        self._gone = (
+            self._deployments.keys() - {wanted.id for wanted in answer.services} - answer.faults.keys()
+        )
         for wanted in answer.services:
             deployment = self._deployments.get(wanted.id)
             if deployment is not None:
@@ -143,19 +146,21 @@ class Host:
     def _step(self, service_id: str, deployment: Deployment, states: Mapping[str, str]) -> Report | None:
         """What to report, or None while nothing can be said."""
         wanted = deployment.record.assignment
-        if service_id in self._gone or wanted.desired == "deleted":
+        gone = service_id in self._gone
+        if wanted.desired == "running" and not gone:
+            return self._run(service_id, deployment, states)
+        try:
+            if wanted.desired == "stopped" and not gone:
+                resting = Report(wanted.revision, "stopped", port=deployment.record.port)
+                return resting if deployment.stop(states) else None
             if not deployment.remove(states):
                 return None
-            del self._deployments[service_id]
-            self._cache.keep_only(set().union(*(other.digests() for other in self._deployments.values())))
-            return None if service_id in self._gone else Report(wanted.revision, "deleted")
-        if wanted.desired == "stopped":
-            return (
-                Report(wanted.revision, "stopped", port=deployment.record.port)
-                if deployment.stop(states)
-                else None
-            )
-        return self._run(service_id, deployment, states)
+        except SupervisorError as error:
+            _log.error("a service cannot be stopped", service=service_id, reason=str(error))
+            return None
+        del self._deployments[service_id]
+        self._cache.keep_only(set().union(*(other.digests() for other in self._deployments.values())))
+        return None if gone else Report(wanted.revision, "deleted")
 
     def _run(self, service_id: str, deployment: Deployment, states: Mapping[str, str]) -> Report:
         wanted, port = deployment.record.assignment, deployment.record.port
@@ -166,7 +171,7 @@ class Host:
             config = wanted.config(self._cache.folder_of(wanted.digest), self._settings.bind, port)
             url = f"http://{self._settings.name}:{port}/api/predict/{wanted.name}"
             return replace(deployment.run(config, states, self._cache.get), endpoint=url)
-        except (BundleError, AssignmentError, SupervisorError) as error:
+        except (BundleError, AssignmentError, SupervisorError, OSError) as error:
             report, pause = Report(wanted.revision, "failed", port=port, message=str(error)), _HELD_SECONDS
         except BackendAway as error:
             report, pause = Report(wanted.revision, "starting", port=port, message=str(error)), _AWAY_SECONDS

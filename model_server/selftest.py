@@ -1,7 +1,7 @@
 """Whether a model answers on this machine as it did where it was exported.
 
-A bundle carries some images with the answers they must get (`test_vectors/expected.json`). Answering for one of
-them before the first request also warms the model up.
+A bundle carries some images with the answers they must get (`test_vectors/expected.json`). Answering for one
+of them before the first request also warms the model up.
 """
 
 from __future__ import annotations

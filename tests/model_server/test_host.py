@@ -177,8 +177,22 @@ def test_a_port_that_is_taken_and_a_wrong_assignment_are_reported(host: Machine,
     assert f"port {backend.port} is taken" in report["message"]
     report = backend.wait("wrong", "failed", backend.want("wrong", bundle, instances=0))
     assert "instances must be" in report["message"]
+    report = backend.wait("misnamed", "failed", backend.want("misnamed", bundle, name="../../etc"))
+    assert "characters" in report["message"]
+    backend.forget("misnamed")
     for name in ("taken", "wrong"):
         backend.wait(name, "deleted", backend.want(name, desired="deleted"))
+
+
+def test_an_assignment_that_cannot_be_read_leaves_the_service_as_it_is(
+    host: Machine, shared: dict[str, Any]
+) -> None:
+    backend, before = host.backend, host.slot_pids("colours.shared")
+    digest = backend.services["shared"]["digest"]
+    backend.wait("shared", "failed", backend.want("shared", digest="nonsense"))
+    assert predict(shared).status_code == 200
+    backend.wait("shared", "ready", backend.want("shared", digest=digest))
+    assert host.slot_pids("colours.shared") == before
 
 
 def test_secrets_are_not_readable_by_others_and_not_passed_on(host: Machine, shared: dict[str, Any]) -> None:
