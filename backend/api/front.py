@@ -14,7 +14,8 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Sightloop</title>
 <style>
-  body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem; color: #1b2733 }}
+  body {{ font: 1rem/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem;
+    color: #1b2733 }}
   h1 {{ margin-bottom: 0 }}
   code {{ background: #eef2f6; padding: .1rem .3rem; border-radius: .2rem }}
   a {{ color: #0b62c4 }}

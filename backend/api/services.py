@@ -93,7 +93,7 @@ class ServicePage(Out):
     next: str | None
 
 
-class TokenOut(Out):
+class ServiceTokenOut(Out):
     """A token of a service: its last four characters only."""
 
     id: int
@@ -101,16 +101,16 @@ class TokenOut(Out):
     created_at: datetime
 
 
-class TokenMade(TokenOut):
+class ServiceTokenMade(ServiceTokenOut):
     """A new token, shown once."""
 
     token: str
 
 
-class TokenPage(Out):
+class ServiceTokenPage(Out):
     """Tokens of a service."""
 
-    items: list[TokenOut]
+    items: list[ServiceTokenOut]
     next: int | None
 
 
@@ -203,15 +203,15 @@ def delete_service(path: NamePath) -> Response:
     return answer(ServiceDetail.model_validate(_detail(path.name)), 202)
 
 
-@bp.get("/services/<name>/tokens", responses={"200": TokenPage}, summary="List a service's tokens")
+@bp.get("/services/<name>/tokens", responses={"200": ServiceTokenPage}, summary="List a service's tokens")
 def list_tokens(path: NamePath) -> Response:
     """Without their texts."""
     with _sessions()() as session:
         rows = tokens.of(session, registry.get(session, workspace_id(), path.name))
-    return listing([TokenOut.model_validate(row) for row in rows], None)
+    return listing([ServiceTokenOut.model_validate(row) for row in rows], None)
 
 
-@bp.post("/services/<name>/tokens", responses={"201": TokenMade}, summary="Make another token")
+@bp.post("/services/<name>/tokens", responses={"201": ServiceTokenMade}, summary="Make another token")
 def create_token(path: NamePath) -> Response:
     """Valid on every instance within a second."""
     with transaction(_sessions()) as session:
@@ -219,7 +219,9 @@ def create_token(path: NamePath) -> Response:
         made = tokens.issue(session, runtime().sealer, service)
         service.revision = registry.next_revision(session)
     row = made.row
-    return answer(TokenMade(id=row.id, last4=row.last4, created_at=row.created_at, token=made.text), 201)
+    return answer(
+        ServiceTokenMade(id=row.id, last4=row.last4, created_at=row.created_at, token=made.text), 201
+    )
 
 
 @bp.delete("/services/<name>/tokens/<int:token_id>", responses={"204": None}, summary="Revoke a token")
