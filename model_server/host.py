@@ -12,6 +12,7 @@ the backend for changes, the main loop takes one small step for every service an
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import socket
 import sys
@@ -50,9 +51,10 @@ class Host:
         self._deployments: dict[str, Deployment] = {}
         self._gone: set[str] = set()  # ids that the backend does not name any more
         self._reported: dict[str, Report] = {}
+        self._faults: Mapping[str, Report] = {}  # of entries in the backend's answer that make no sense
         self._owed: dict[str, Report] = {}
         self._held: dict[str, tuple[Report, float]] = {}  # what went wrong, and when to try again
-        self._answer: Answer | None = None
+        self._offered: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._changed = threading.Event()
         self._tell_after = 0.0
         for name in ("services.d", "services", "logs"):
@@ -63,7 +65,7 @@ class Host:
 
     def offer(self, answer: Answer) -> None:
         """Hand over the backend's newest answer; may be called from another thread."""
-        self._answer = answer
+        self._offered.put(answer)
         self._changed.set()
 
     def run(self, stopping: threading.Event) -> None:
@@ -94,20 +96,23 @@ class Host:
             report = self._step(service_id, deployment, states)
             settled = settled and report is not None and report.state in ("ready", "failed", "stopped")
             if report is not None:
-                self._owe(service_id, report)
+                fault = self._faults.get(service_id)
+                self._owe(service_id, report if fault is None else _faulty(report, fault))
         self._tell()
         return settled
 
     def _take_over(self) -> None:
-        answer, self._answer = self._answer, None
+        answer = None
+        while not self._offered.empty():
+            answer = self._offered.get()
         if answer is None:
             return
+        self._faults = answer.faults
         for service_id, fault in answer.faults.items():
             _log.error("an assignment is not used", service=service_id, reason=fault.message)
             self._owe(service_id, fault)
-        self._gone = (
-            self._deployments.keys() - {wanted.id for wanted in answer.services} - answer.faults.keys()
-        )
+        named = {wanted.id for wanted in answer.services} | answer.faults.keys()
+        self._gone = self._deployments.keys() - named
         for wanted in answer.services:
             deployment = self._deployments.get(wanted.id)
             if deployment is not None:
@@ -198,6 +203,11 @@ class Host:
                 return
             self._reported[service_id] = self._owed.pop(service_id)
             _log.info("reported", service=service_id, state=report.state, ready=report.ready_instances)
+
+
+def _faulty(report: Report, fault: Report) -> Report:
+    """A service goes on as it was while what the backend wants of it cannot be understood."""
+    return replace(report, revision=fault.revision, state="failed", message=fault.message)
 
 
 def _resting(wanted: Assignment) -> State:
