@@ -155,23 +155,19 @@ def _conclude(sessions: SessionFactory, dataset: Dataset) -> dict[str, int]:
     with transaction(sessions) as session:
         findings.replace(session, dataset, "check", found, findings.RECOMPUTED)
         session.execute(update(Dataset).where(Dataset.id == dataset.id).values(checked_at=now()))
-        states = dict(
+        states: dict[bool, int] = dict(
             session.execute(
                 select(Image.usable, func.count())
                 .where(Image.dataset_id == dataset.id, Image.state == "present")
                 .group_by(Image.usable)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
-        severities = dict(
+        severities: dict[str, int] = dict(
             session.execute(
                 select(Finding.severity, func.count())
                 .where(Finding.dataset_id == dataset.id)
                 .group_by(Finding.severity)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
     usable, unusable = states.get(True, 0), states.get(False, 0)
     return {

@@ -109,7 +109,10 @@ RULES: dict[str, Rule] = {
         "warning", "image", "Nearly the same image under two labels", "look at both and mend the wrong label"
     ),
     "uniform_scene": Rule(
-        "note", "dataset", "Many images of one scene", "nothing to do: they are split like other images"
+        "note",
+        "dataset",
+        "Many images of one scene",
+        "they are split like other images; if they are frames of one film, results look better than they are",
     ),
     # the dataset
     "no_labels": Rule(
