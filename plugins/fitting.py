@@ -146,7 +146,7 @@ class _Run:
         self.context, self.work, self.plan = context, work, plan
         self.model, self.optimizer = work.model, work.optimizer()
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.average = AveragedModel(self.model, avg_fn=self._averaged)
+        self.average = AveragedModel(self.model, multi_avg_fn=self._follow)
         self.precision = autocast(context.device)
         self.path = context.folder / "checkpoint.safetensors"
         self.budget = context.time_left() - plan.reserve
@@ -243,10 +243,10 @@ class _Run:
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         return min(rise, 1.0) * (self.plan.final_rate + (1 - self.plan.final_rate) * cosine)
 
-    def _averaged(self, average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        """Early on the average follows quickly, or it would remember the start for too long."""
+    def _follow(self, average: Any, current: Any, count: Tensor | int) -> None:
+        """Move the averages; early on by more, or they would remember the start for too long."""
         decay = min(self.plan.average, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(average, current, 1 - decay)
+        torch._foreach_lerp_(average, current, 1 - decay)
 
     def _score(self) -> Score:
         """Judge the averaged weights and keep them if they are the best so far."""

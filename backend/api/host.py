@@ -73,7 +73,7 @@ class ReportIn(Body):
     state: Literal["starting", "ready", "failed", "stopped", "deleted"]
     ready_instances: int = Field(0, ge=0, le=1000)
     port: int | None = Field(None, ge=1, le=65535)
-    endpoint: str = Field("", max_length=500)
+    endpoint: str | None = Field(None, max_length=500)
     message: str = Field("", max_length=4000)
 
 

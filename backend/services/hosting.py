@@ -36,7 +36,7 @@ class Report:
     state: str
     ready_instances: int
     port: int | None
-    endpoint: str
+    endpoint: str | None
     message: str
 
 
@@ -85,7 +85,7 @@ def take_report(session: Session, service_id: int, report: Report) -> None:
     service = session.get(Service, service_id)
     if service is None:
         raise NotFound(f"there is no service with the id {service_id}")
-    if report.port is not None:
+    if report.port is not None and report.endpoint is not None:  # both are kept while it is stopped
         service.port, service.endpoint = report.port, report.endpoint
     service.ready_instances = report.ready_instances
     if report.revision != service.revision:

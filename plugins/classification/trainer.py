@@ -20,6 +20,7 @@ from plugins import fitting
 from plugins.classification import augment, bases, cache, exporter, head
 from plugins.classification.bases import EfficientNetLite
 from plugins.classification.cache import Images
+from plugins.classification.judging import Judgement, judge
 from plugins.classification.params import ClassificationParams
 from plugins.classification.preprocess import Pixels
 from plugins.contract import Draft, PluginError, TrainingContext, TrainingStopped
@@ -28,16 +29,15 @@ from plugins.fitting import Plan, Score
 BASES = {"classification-high-performance": bases.LITE0}
 
 CHECKPOINT_SECONDS = 15.0
-_VIEWS = 2  # augmented views beside the plain one that the head is fitted on
 _CHUNK = 32
-_RESERVE = 5.0  # seconds for export, and as much again for each 500 validation images
+_RESERVE = 3.0  # seconds to write the model
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How fine-tuning is done; measured on several sets, in benchmarks/classification.md."""
 
-    epochs: int = 30
+    views: int = 12_000
     batch: int = 16
     rate: float = 3e-4
     head_rate: float = 1e-3
@@ -46,6 +46,11 @@ class Recipe:
     smoothing: float = 0.1
     mixup: float = 0.2
     average: float = 0.98
+    frozen: int = 0  # blocks nearest to the input that stay as they are
+
+    def epochs_for(self, images: int) -> int:
+        """Epochs that show so many views altogether, within reason."""
+        return min(max(round(self.views / images), 8), 60)
 
 
 RECIPE = Recipe()
@@ -67,8 +72,9 @@ def train(context: TrainingContext) -> Draft:
     fitted = _fit_head(context, network, sides, size)
     stage = "head"
     if params.fine_tune and not context.should_stop():
-        network, stage = _fine_tune(context, network, sides, size)
+        stage = _fine_tune(context, network, sides, size)
     context.fact("stage", stage)
+    _calibrate(context, network, sides["validation"])
     model = exporter.export(network, context.labels, size, context.folder / "draft")
     facts = {"stage": stage, "head_strength": fitted.strength, "train_images": len(sides["train"])}
     origin = {"name": base.name, "file": base.file, "sha256": base.sha256}
@@ -106,52 +112,44 @@ def _fit_head(
     started = time.monotonic()
     images = sides["train"]
     views = [_features(context, network, images.plain)]
-    _stop_without_model(context, len(views[0]) < len(images))
-    for number in range(_VIEWS):
-        rows = _AugmentedRows(images, size, context.params.seed, number)
-        more = _features(context, network, rows)
-        if len(more) < len(images):
-            break
-        views.append(more)
+    if len(views[0]) < len(images):
+        raise TrainingStopped("stopped before there was a model")
+    if not context.should_stop():
+        mirrored = _features(context, network, images.plain[:, :, ::-1])
+        views += [mirrored] if len(mirrored) == len(images) else []
     groups = np.array([example.group or example.content_hash for example in images.examples])
     fitted = head.fit(np.stack(views), images.targets, groups, len(context.labels), stop=context.should_stop)
     with torch.no_grad():
         network.head.weight.copy_(torch.from_numpy(fitted.weight))
         network.head.bias.copy_(torch.from_numpy(fitted.bias))
-    score = judge(network, sides["validation"], context)
+    rows = _rows(_judge(context, network, sides["validation"]), sides["validation"])
     seconds = time.monotonic() - started
     context.fact("head_seconds", round(seconds, 1))
-    for name, value in score.rows.items():
+    for name, value in rows.items():
         context.report(name, value, epoch=0)
-    context.log(f"A first model is ready after {seconds:.0f} s{_in_words(score)}.")
+    context.log(f"A first model is ready after {seconds:.0f} s{_in_words(rows)}.")
     return fitted
 
 
-def _stop_without_model(context: TrainingContext, cut_short: bool) -> None:
-    if cut_short:
-        raise TrainingStopped("stopped before there was a model")
+def _rows(judgement: Judgement, validation: Images) -> dict[str, float]:
+    """What is reported of a judgement: nothing when there was nothing to judge by."""
+    if not len(validation):
+        return {}
+    return {"validation_loss": judgement.log_loss, "validation_accuracy": judgement.accuracy}
 
 
-def _in_words(score: Score) -> str:
-    accuracy = score.rows.get("validation_accuracy")
+def _calibrate(context: TrainingContext, network: EfficientNetLite, validation: Images) -> None:
+    """Scale the scores so that confidences are neither too high nor too low; the order of classes stays."""
+    temperature = _judge(context, network, validation).temperature
+    with torch.no_grad():
+        network.head.weight.div_(temperature)
+        network.head.bias.div_(temperature)
+    context.fact("temperature", round(temperature, 3))
+
+
+def _in_words(rows: Mapping[str, float]) -> str:
+    accuracy = rows.get("validation_accuracy")
     return "" if accuracy is None else f": {accuracy:.1%} of the validation images are right"
-
-
-class _AugmentedRows:
-    """Views of all images as an array that makes them when they are asked for."""
-
-    def __init__(self, images: Images, size: int, seed: int, number: int) -> None:
-        self.images, self.size, self.seed, self.number = images, size, seed, number
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, place: slice) -> Pixels:
-        return np.stack([self._view(index) for index in range(len(self))[place]])
-
-    def _view(self, index: int) -> Pixels:
-        random = np.random.default_rng((self.seed, self.number, index))
-        return augment.view(self.images.large[index], self.size, augment.Policy(), random)
 
 
 def _features(context: TrainingContext, network: EfficientNetLite, rows: Any) -> head.Floats:
@@ -168,52 +166,67 @@ def _features(context: TrainingContext, network: EfficientNetLite, rows: Any) ->
 
 
 @torch.no_grad()
-def judge(network: EfficientNetLite, images: Images, context: TrainingContext) -> Score:
-    """The score on plain images: by the log loss, which says more than accuracy on few images."""
-    if not len(images):
-        return Score(0.0)
-    scores = []
-    for start in range(0, len(images), _CHUNK):
-        scores.append(
-            network(exporter.to_input(images.plain[start : start + _CHUNK], context.device)).float()
-        )
-    answers, targets = torch.cat(scores).cpu(), torch.from_numpy(images.targets)
-    loss = float(functional.cross_entropy(answers / best_temperature(answers, targets), targets))
-    accuracy = float((answers.argmax(1) == targets).float().mean())
-    return Score(-loss, {"validation_loss": loss, "validation_accuracy": accuracy})
-
-
-def best_temperature(answers: Tensor, targets: Tensor) -> float:
-    """The number to divide scores by so that they are as sure as they may be: networks trained with smoothed
-    labels are too modest, layers fitted on few images too sure.
-    """
-    choices = torch.logspace(-0.5, 0.7, 25).tolist()  # 0.3 to 5
-    losses = [float(functional.cross_entropy(answers / choice, targets)) for choice in choices]
-    temperature: float = choices[int(np.argmin(losses))]
-    return temperature
+def _judge(context: TrainingContext, network: EfficientNetLite, images: Images) -> Judgement:
+    """Judge the network on plain images."""
+    network.eval()
+    scores = [
+        network(exporter.to_input(images.plain[start : start + _CHUNK], context.device)).float().cpu()
+        for start in range(0, len(images), _CHUNK)
+    ]
+    return judge(torch.cat(scores).numpy() if scores else np.empty((0, 1), np.float32), images.targets)
 
 
 def _fine_tune(
     context: TrainingContext, network: EfficientNetLite, sides: Mapping[str, Images], size: int
-) -> tuple[EfficientNetLite, str]:
-    """Stage 2: train all of the network and keep what is best, which may be the start."""
+) -> str:
+    """Stage 2: train all of the network; it then holds what is best, which may be its start."""
     work = FineTuning(context, network, sides, size)
-    seconds = _RESERVE * (1 + len(sides["validation"]) / 500)
+    started = time.monotonic()
+    _judge(context, network, sides["validation"])
     plan = Plan(
-        epochs=context.params.epochs or RECIPE.epochs,
+        epochs=context.params.epochs or RECIPE.epochs_for(len(sides["train"])),
         batches=-(-len(sides["train"]) // RECIPE.batch),
         average=RECIPE.average,
-        reserve=seconds,
-        checkpoint_seconds=CHECKPOINT_SECONDS,
+        # The candidates are judged after training, and then the model is written and evaluated.
+        reserve=_RESERVE + 8 * (time.monotonic() - started),
         seed=context.params.seed,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
     )
     fitted = fitting.fit(context, work, plan)
     context.fact("epochs", round(fitted.epochs, 2))
     context.fact("ending", fitted.ending)
-    network.load_state_dict(fitted.best)
-    stage = "fine-tuned" if fitted.best_epoch > 0 else "head"
+    share = _choose(context, network, fitted, sides["validation"])
+    stage = "fine-tuned" if share > 0 else "head"
+    context.fact("fine_tuned_share", share)
     context.log(f"Training {fitted.ending} after {fitted.epochs:.1f} epochs; the {stage} model is kept.")
-    return network, stage
+    return stage
+
+
+def _choose(
+    context: TrainingContext, network: EfficientNetLite, fitted: fitting.Fitted, validation: Images
+) -> float:
+    """Put the best weights into the network: those of the best epoch, of the end, or on the way there from
+    the start, where networks are often better than at either end (Wortsman et al., arXiv:2109.01903).
+
+    The share of the way that was kept: 0 is the start.
+    """
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    candidates = [(1.0, fitted.last), (0.7, fitted.last), (0.4, fitted.last)] if len(validation) else []
+    if not len(validation):  # nothing to judge by: trust the training, if it came to an end
+        chosen = (0.0, fitted.best) if fitted.ending == "stopped" else (1.0, fitted.last)
+    else:
+        chosen = (float(fitted.best_epoch > 0), fitted.best)
+    best = -fitted.score
+    for share, weights in candidates:
+        if fitted.ending == "stopped" or context.should_stop():
+            break
+        mixed = {name: torch.lerp(start[name], value, share) for name, value in weights.items()}
+        network.load_state_dict(mixed)
+        loss = _judge(context, network, validation).log_loss
+        if loss < best:
+            best, chosen = loss, (share, mixed)
+    network.load_state_dict(chosen[1])
+    return chosen[0]
 
 
 class FineTuning:
@@ -233,15 +246,19 @@ class FineTuning:
         """AdamW; layers near the input, which know edges and textures, learn more slowly."""
         rate = self.context.params.learning_rate or RECIPE.rate
         layers = [self.model.stem, *self.model.blocks, self.model.top]
+        for layer in layers[: RECIPE.frozen + 1 if RECIPE.frozen else 0]:
+            layer.requires_grad_(False)
         groups: list[dict[str, Any]] = []
         for depth, layer in enumerate(layers):
             lr = rate * RECIPE.decay_of_layers ** (len(layers) - 1 - depth)
             for decays in (True, False):
-                parameters = [p for p in layer.parameters() if (p.dim() > 1) == decays]
+                parameters = [p for p in layer.parameters() if p.requires_grad and (p.dim() > 1) == decays]
+                if not parameters:
+                    continue
                 groups.append({"params": parameters, "lr": lr, "weight_decay": RECIPE.weight_decay * decays})
         head_rate = rate * RECIPE.head_rate / RECIPE.rate
         groups.append({"params": self.model.head.parameters(), "lr": head_rate})
-        return torch.optim.AdamW(groups, weight_decay=RECIPE.weight_decay)
+        return torch.optim.AdamW(groups, weight_decay=RECIPE.weight_decay, fused=True)
 
     def batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Augmented batches; the next one is made while this one is used."""
@@ -288,11 +305,11 @@ class FineTuning:
     def score(self, model: torch.nn.Module) -> Score:
         """The score on validation."""
         assert isinstance(model, EfficientNetLite)
-        score = judge(model, self.validation, self.context)
-        if not self.right:
-            return score
-        accuracy, self.right = float(torch.cat(self.right).mean()), []
-        return Score(score.value, {"accuracy": accuracy, **score.rows})
+        judgement = _judge(self.context, model, self.validation)
+        rows = _rows(judgement, self.validation)
+        if self.right:
+            rows["accuracy"], self.right = float(torch.cat(self.right).mean()), []
+        return Score(-judgement.log_loss, rows)
 
 
 @dataclass(frozen=True)

@@ -258,3 +258,19 @@ def test_an_operation_is_queued_once(admin: Caller, api_sessions: SessionFactory
     again = admin("POST", "/datasets/theirs/check")
     assert (again.status_code, again.get_json()["code"]) == (409, "wrong_state")
     assert admin("GET", "/datasets/theirs").get_json()["state"] == "syncing"
+
+
+def test_a_host_may_report_a_service_without_port_and_endpoint(
+    host: Caller, api_sessions: SessionFactory
+) -> None:
+    _give_the_first_workspace_one_of_each(api_sessions)
+    report = {
+        "revision": 1,
+        "state": "stopped",
+        "ready_instances": 0,
+        "port": None,
+        "endpoint": None,
+        "message": "",
+    }
+    assert host("PUT", "/host/services/1", report).status_code == 204
+    assert host("PUT", "/host/services/99", report).status_code == 404

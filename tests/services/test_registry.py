@@ -106,8 +106,9 @@ def test_a_crash_is_failed_and_recovers(session: Session, service: Service) -> N
 def test_stop_start_and_delete(session: Session, service: Service) -> None:
     hosting.take_report(session, service.id, _ready(service))
     registry.stop(session, service)
-    hosting.take_report(session, service.id, _ready(service, state="stopped", ready_instances=0))
-    assert service.state == "Stopped"
+    gone = _ready(service, state="stopped", ready_instances=0, port=None, endpoint=None)
+    hosting.take_report(session, service.id, gone)
+    assert (service.state, service.port) == ("Stopped", 8720)
     with pytest.raises(WrongState):
         registry.stop(session, service)
     registry.start(session, service)

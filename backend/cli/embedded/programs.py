@@ -146,7 +146,7 @@ def _store(home: Home, ports: Ports) -> Program:
         "volume.preStopSeconds": "0",
         "master.volumeSizeLimitMB": "1024",
         "master.telemetry": "false",
-        "master.electionTimeout": "1s",  # the only master elects itself, after 10 to 20 s if not told otherwise
+        "master.electionTimeout": "1s",  # the only master elects itself, by default after 10 to 20 s
         "filer": "true",
         "filer.localSocket": str(home.run / "filer.sock"),
         "s3": "true",
