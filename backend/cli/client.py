@@ -13,7 +13,7 @@ import httpx
 
 from backend.cli.embedded.home import Home
 from backend.cli.embedded.programs import api_url
-from backend.cli.errors import NotRunning, OperationFailed, Refused
+from backend.cli.errors import NotRunning, Refused, Unreachable
 from backend.settings import Settings
 
 Resource = dict[str, Any]
@@ -99,7 +99,7 @@ class Client:
             try:
                 found = self.get(path)
                 failures = 0
-            except NotRunning:
+            except Unreachable:
                 failures += 1
                 if failures > 10:
                     raise
@@ -121,7 +121,7 @@ class Client:
     def _unreachable(self, error: httpx.TransportError) -> Exception:
         if isinstance(error, httpx.ConnectError):
             return NotRunning(self.absent)
-        return OperationFailed(
+        return Unreachable(
             f"the API broke off ({type(error).__name__}); see `sightloop status`, then run the command again"
         )
 

@@ -13,6 +13,10 @@ from backend.cli.errors import OperationFailed
 from backend.cli.frame import Noun, Shell, Verb, pass_shell
 
 _NOUN = "datasets"
+_FIELDS = (
+    *("name", "state", "type", "path", "description", "connection", "images", "labelled", "unlabelled"),
+    *("usable", "unchecked", "deleted", "classes", "findings", "created_at", "synced_at", "checked_at"),
+)
 _SEVERITIES = ("error", "warning", "note")
 
 
@@ -57,7 +61,10 @@ def list_(shell: Shell) -> None:
 def show_(shell: Shell, name: str) -> None:
     """Show a dataset with its counts."""
     found = shell.client.get(named(_NOUN, name))
-    show.fields(shell, found, [field for field in found if field not in ("id", "workspace")])
+    if not shell.json:
+        found["classes"] = {each["label"]: each["images"] for each in found.get("classes", ())}
+        found["findings"] = {each["code"]: each["count"] for each in found.get("findings", ())}
+    show.fields(shell, found, _FIELDS)
 
 
 @datasets.command(cls=Verb, example="sightloop datasets delete flowers")

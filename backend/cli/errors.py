@@ -41,7 +41,13 @@ class StopFailed(StackError):
     code, title = "stop_failed", "The stack does not stop"
 
 
-class NotRunning(StackError):
+class Unreachable(StackError):
+    """The API did not finish an answer."""
+
+    code, title = "unreachable", "The API broke off"
+
+
+class NotRunning(Unreachable):
     """No API answers."""
 
     code, title = "not_running", "Sightloop is not running"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from backend.cli import show
@@ -65,7 +64,7 @@ def _print_comparison(found: Resource) -> None:
     for metric, values in found["metrics"].items():
         cells = (show.text(values["first"]), show.text(values["second"]), f"{values['difference']:+.4g}")
         table.add_row(metric, *cells)
-    Console().print(table)
+    show.printed(table)
     if found["note"]:
         click.echo(found["note"])
 

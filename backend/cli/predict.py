@@ -62,6 +62,10 @@ def predict(
 
 def _endpoint(shell: Shell, service: str) -> str:
     found = shell.client.get(named("services", service))
+    if found["state"] in ("Stopped", "Stopping", "Failed", "Deleting"):
+        raise OperationFailed(
+            f"service {service} is {found['state']}; start it with `sightloop services start {service}`"
+        )
     if not found["endpoint"]:
         raise OperationFailed(
             f"service {service} is {found['state']} and has no endpoint yet; try again in a moment"

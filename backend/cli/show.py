@@ -33,7 +33,13 @@ def listing(shell: Shell, items: Iterable[Resource], columns: Sequence[str], emp
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(escape(text(row.get(column))) for column in columns))
-    Console(soft_wrap=not Console().is_terminal).print(table)
+    printed(table)
+
+
+def printed(table: Table) -> None:
+    """A table as wide as the terminal; in a file or a pipe as wide as it likes, one row a line."""
+    console = Console()
+    (console if console.is_terminal else Console(width=10_000)).print(table)
 
 
 def fields(shell: Shell, resource: Resource, names: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from backend.cli import show
 from backend.cli.embedded import inspection, lifecycle, shutdown
 from backend.cli.embedded.home import Choices
 from backend.cli.embedded.ports import HIGHEST, LOOPBACK, LOWEST
@@ -131,7 +132,7 @@ def _print_status(shell: Shell, state: str, programs: list[inspection.ProgramSta
             str(program.pid or "-"),
             f"{program.memory / 1024**2:.0f} MB" if program.memory else "-",
         )
-    Console().print(table)
+    show.printed(table)
     click.echo(f"{url}  data in {shell.home.path}")
 
 

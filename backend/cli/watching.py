@@ -12,7 +12,7 @@ import click
 from backend.cli import show
 from backend.cli.client import Resource, named
 from backend.cli.durations import spoken
-from backend.cli.errors import NotRunning, OperationFailed
+from backend.cli.errors import OperationFailed, Unreachable
 from backend.cli.frame import Shell
 
 ENDED = frozenset({"succeeded", "stopped", "failed"})
@@ -93,7 +93,7 @@ def follow_logs(shell: Shell, name: str, query: dict[str, Any]) -> None:
                 ended = shell.client.get(address)["state"] in ENDED
                 lines, after = shell.client.news(f"{address}/logs", after, **query)
                 failures = 0
-            except NotRunning:
+            except Unreachable:
                 failures += 1
                 if failures > 10:
                     raise

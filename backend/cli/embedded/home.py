@@ -162,7 +162,7 @@ class Home:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Wait for any other `up` or `down` of this directory, and keep others waiting."""
-        with (self.path / "lock").open("w") as file:
+        with os.fdopen(os.open(self.path / "lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -119,6 +119,7 @@ def _valkey_configuration(home: Home, ports: Ports) -> str:
         "maxmemory-policy noeviction",
         "enable-debug-command no",
         "daemonize no",
+        "set-proc-title no",  # the title would overwrite the environment, by which `sweep` knows the process
     )
     return "\n".join(lines) + "\n"
 

@@ -195,7 +195,7 @@ def sweep(home: Home) -> int:
     left = survivors(home)
     for process in left:
         _quietly(process.terminate)
-    _, stubborn = psutil.wait_procs(left, timeout=10)
+    _, stubborn = psutil.wait_procs(left, timeout=5)
     for process in stubborn:
         _quietly(process.kill)
     _, stuck = psutil.wait_procs(stubborn, timeout=10)
