@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from backend.models.card import write_card
 from sqlalchemy.orm import Session
 
 from backend.db import now
 from backend.models import registry as models
+from backend.models.card import write_card
 from backend.models.tables import Model
 from backend.training import records
 from backend.version import VERSION

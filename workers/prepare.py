@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backend.storage import ObjectStore
 from sqlalchemy import update
 
 from backend.datasets import check, snapshot
 from backend.db import transaction
 from backend.errors import AppError
+from backend.storage import ObjectStore
 from backend.training import records
 from backend.training.tables import TrainingTask
 from plugins.contract import AttemptLost, Example, PluginError, TrainingStopped
