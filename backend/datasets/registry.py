@@ -112,13 +112,12 @@ def delete(session: Session, dataset: Dataset) -> None:
     )
     if running is not None:
         raise WrongState(f"a {running} of dataset {dataset.name!r} is under way; wait for it, then delete")
-    session.delete(dataset)
+    name = dataset.name
     try:
-        session.flush()
+        with session.begin_nested():
+            session.delete(dataset)
     except IntegrityError:
-        raise InUse(
-            f"training tasks or models of dataset {dataset.name!r} refer to it; delete them first"
-        ) from None
+        raise InUse(f"training tasks or models of dataset {name!r} refer to it; delete them first") from None
 
 
 def images(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 NEAR = 40  # bits of 239
-NEAR_COLOUR = 8  # steps of 255, for each of the two colour differences
+NEAR_COLOUR = 12  # steps of 255, for each of the two colour differences
 WANTED_SIDE = 128  # pixels that the decoder must leave for the hash to be exact
 _SIDE, _KEPT, _LOW = 32, 16, 8
 _BITS = 240  # with the mean brightness, which is always 0
