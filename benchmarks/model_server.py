@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from plugins import bundle as bundles
 from plugins import images
 from plugins.bundle import Bundle
@@ -38,9 +40,10 @@ LABELS = ("cardboard", "glass", "metal", "paper", "plastic", "trash")
 
 @dataclass(frozen=True)
 class Load:
-    """What one round over HTTP gave."""
+    """What one round gave; `cpu` is in milliseconds an image, the client's included."""
 
     per_second: float
+    cpu: float
     latencies: Sequence[float]
     failures: int
 
@@ -82,12 +85,12 @@ def bare(bundle: Path, photographs: Sequence[bytes], threads: int, commands: Any
 
     predictor = open_predictor(bundle, bundles.read_manifest(bundle).model, threads=threads)
     while (seconds := commands.get()) is not None:
-        count, end = 0, time.monotonic() + seconds
+        count, end, spent = 0, time.monotonic() + seconds, time.process_time()
         while time.monotonic() < end:
             decoded = images.decode(photographs[count % len(photographs)], wanted_side=predictor.wanted_side)
             predictor.predict([decoded])
             count += 1
-        results.put(count)
+        results.put((count, time.process_time() - spent))
 
 
 class BareLoops:
@@ -105,11 +108,12 @@ class BareLoops:
             process.start()
         self.measure(1)
 
-    def measure(self, seconds: float) -> float:
-        """Images a second."""
+    def measure(self, seconds: float) -> Load:
+        """Run all loops for some seconds."""
         for commands in self._commands:
             commands.put(seconds)
-        return float(sum(self._results.get() for _ in self._processes)) / seconds
+        counts, spent = zip(*(self._results.get() for _ in self._processes), strict=True)
+        return Load(sum(counts) / seconds, 1000 * sum(spent) / sum(counts), (), 0)
 
     def close(self) -> None:
         """End the processes."""
@@ -143,12 +147,13 @@ def load(server: Server, photographs: Sequence[bytes], seconds: float) -> Load:
         connection.close()
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
-    started = time.monotonic()
+    started, spent = time.monotonic(), time.process_time() + cpu_seconds(server)
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return Load(len(latencies) / (time.monotonic() - started), latencies, failures[0])
+    seconds, spent = time.monotonic() - started, time.process_time() + cpu_seconds(server) - spent
+    return Load(len(latencies) / seconds, 1000 * spent / len(latencies), latencies, failures[0])
 
 
 def compare(
@@ -158,32 +163,40 @@ def compare(
     shape: tuple[int, int],
     options: argparse.Namespace,
 ) -> None:
-    """Print one line for `shape` = (instances, quota)."""
+    """Measure by turns and print for `shape` = (instances, quota)."""
     instances, quota = shape
     loops = BareLoops(bundle.folder, photographs, instances, quota)
-    ratios, rates, tails, latencies, failures = [], [], [], list[float](), 0
-    plain = []
+    pairs: list[tuple[Load, Load]] = []
     with running(folder, plugin_path(folder / "site"), bundle, instances=instances, quota=quota) as server:
         load(server, photographs, 1)
         for number in range(options.rounds):
             if number % 2:  # by turns who goes first: the machine's speed drifts
-                asked, rate = load(server, photographs, options.seconds), loops.measure(options.seconds)
+                asked, plain = load(server, photographs, options.seconds), loops.measure(options.seconds)
             else:
-                rate, asked = loops.measure(options.seconds), load(server, photographs, options.seconds)
-            plain.append(rate)
-            rates.append(asked.per_second)
-            ratios.append(asked.per_second / rate)
-            tails.append(percentile(asked.latencies, 0.99) / statistics.median(asked.latencies))
-            latencies.extend(asked.latencies)
-            failures += asked.failures
+                plain, asked = loops.measure(options.seconds), load(server, photographs, options.seconds)
+            pairs.append((plain, asked))
         memory = [resident(pid) for pid in sorted(server.pids())]
     loops.close()
+    show(f"{instances} x quota {quota}", pairs, memory)
+
+
+def show(title: str, pairs: Sequence[tuple[Load, Load]], memory: Sequence[float]) -> None:
+    """Print the medians over the rounds with their ranges."""
+    latencies = [seconds for _, asked in pairs for seconds in asked.latencies]
+    tails = [percentile(asked.latencies, 0.99) / statistics.median(asked.latencies) for _, asked in pairs]
+    print(title)
+    print(f"  images/s       bare {spread([plain.per_second for plain, _ in pairs])}")
+    print(f"                 server {spread([asked.per_second for _, asked in pairs])}")
+    print(f"                 ratio {spread([asked.per_second / plain.per_second for plain, asked in pairs])}")
+    print(f"  CPU ms/image   bare {spread([plain.cpu for plain, _ in pairs])}")
+    print(f"                 server and client {spread([asked.cpu for _, asked in pairs])}")
+    print(f"                 ratio {spread([plain.cpu / asked.cpu for plain, asked in pairs])}")
     print(
-        f"{instances} x quota {quota}: bare {spread(plain)} images/s, server {spread(rates)}; "
-        f"ratio {spread(ratios)}; median {statistics.median(latencies) * 1000:.0f} ms, "
-        f"p99 {percentile(latencies, 0.99) * 1000:.0f} ms, p99/median {spread(tails)}; failures {failures}; "
-        f"RSS {', '.join(f'{value:.0f}' for value in memory)} MB"
+        f"  latency        median {statistics.median(latencies) * 1000:.0f} ms, "
+        f"p99 {percentile(latencies, 0.99) * 1000:.0f} ms, p99/median {spread(tails)}"
     )
+    print(f"  failures       {sum(asked.failures for _, asked in pairs)} of {len(latencies)}")
+    print(f"  RSS            {', '.join(f'{value:.0f}' for value in memory)} MB an instance")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -194,6 +207,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 def spread(values: Sequence[float]) -> str:
     """Median and range."""
     return f"{statistics.median(values):.3g} ({min(values):.3g}-{max(values):.3g})"
+
+
+def cpu_seconds(server: Server) -> float:
+    """What all processes of the server have used."""
+    master = psutil.Process(server.process.pid)
+    return float(sum(sum(p.cpu_times()[:2]) for p in (master, *master.children())))
 
 
 def resident(pid: int) -> float:
