@@ -136,7 +136,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
     if opened.width * opened.height > limits.max_pixels:
         raise ImageError(
             "too_many_pixels",
-            f"the image has {opened.width} x {opened.height} pixels; at most {limits.max_pixels:,} are decoded",
+            f"the image has {opened.width} x {opened.height} pixels; at most {limits.max_pixels:,} are read",
         )
     return opened
 
