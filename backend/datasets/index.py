@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from backend.datasets import findings, operations
@@ -28,6 +28,7 @@ _PAGE = 5000
 COUNTS = ("listed", "images", "added", "changed", "unchanged", "restored", "relabelled", "deleted")
 
 _images = Image.__table__
+_KNOWN = [_images.c[name] for name in ("id", "key", "etag", "size", "state", "label", "label_source")]
 _UNCHECKED = {
     "checked_etag": None,
     "usable": False,
@@ -111,12 +112,10 @@ def _take(session: Session, run: _Run, batch: Sequence[ObjectInfo]) -> None:
         else:
             run.tally.leave_out(kind, info.key)
     run.tally.add("images", len(images))
-    known = select(
-        Image.id, Image.key, Image.etag, Image.size, Image.state, Image.label, Image.label_source
-    ).where(Image.dataset_id == run.dataset.id, Image.key.in_(list(images)))
+    known = select(*_KNOWN).where(_images.c.dataset_id == run.dataset.id, _images.c.key.in_(list(images)))
     changed: list[dict[str, Any]] = []
     relabelled: list[dict[str, Any]] = []
-    for row in session.execute(known):
+    for row in session.connection().execute(known):
         info = images.pop(row.key)
         run.seen.add(row.id)
         change = _change(run, row, info)
@@ -200,17 +199,16 @@ def _etag(info: ObjectInfo) -> str:
 
 def _delete_unseen(sessions: SessionFactory, run: _Run) -> None:
     """Make tombstones of the images that this sync knew when it began and has not met."""
+    with sessions() as session:
+        present = select(func.count()).select_from(Image).where(*_former(run))
+        if session.scalar(present) == len(run.seen):
+            return
     last = run.seen.first - 1
     while True:
         with transaction(sessions) as session:
             page = session.execute(
                 select(Image.id, Image.key)
-                .where(
-                    Image.dataset_id == run.dataset.id,
-                    Image.state == "present",
-                    Image.id > last,
-                    Image.id <= run.seen.last,
-                )
+                .where(*_former(run), Image.id > last)
                 .order_by(Image.id)
                 .limit(_PAGE)
             ).all()
@@ -228,6 +226,11 @@ def _delete_unseen(sessions: SessionFactory, run: _Run) -> None:
                 )
                 _forget_findings(session, run.dataset, [row.key for row in part])
             operations.progress(session, run.operation_id, run.attempt, result=run.tally.dump())
+
+
+def _former(run: _Run) -> tuple[ColumnElement[bool], ...]:
+    """The images that were there when the sync began, or came back during it."""
+    return Image.dataset_id == run.dataset.id, Image.state == "present", Image.id <= run.seen.last
 
 
 def _forget_findings(session: Session, dataset: Dataset, keys: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Any, Literal
 
 from backend.storage import ObjectInfo
@@ -21,12 +21,12 @@ def kind_of(info: ObjectInfo) -> Kind:
     """What this object is."""
     if info.key.endswith("/"):
         return "folder"
-    segments = info.key.split("/")
-    suffix = PurePosixPath(segments[-1]).suffix.lower()
-    if "\x00" in info.key or "." in segments or ".." in segments:
+    path = f"/{info.key}"
+    if "\x00" in path or "/./" in path or "/../" in path:
         return "odd_key"  # neither the client nor every database can hold such a key
-    if "__MACOSX" in segments or segments[-1].startswith("._"):
+    if "/__MACOSX/" in path or path.rpartition("/")[2].startswith("._"):
         return "not_an_image"  # what macOS adds to archives and foreign disks
+    suffix = splitext(path)[1].lower()
     if suffix in EXTENSIONS:
         return "image"
     if suffix in _OTHER_FORMATS:

@@ -27,6 +27,9 @@ class Seen:
         offset = image_id - self.first
         return 0 <= offset <= self.last - self.first and bool(self._bits[offset >> 3] & 1 << (offset & 7))
 
+    def __len__(self) -> int:
+        return int.from_bytes(self._bits, "little").bit_count()
+
     def dump(self) -> bytes:
         """A compact form; `load` gives the set back."""
         return f"{self.first} {self.last}\n".encode() + zlib.compress(self._bits, 1)
