@@ -41,7 +41,7 @@ def record(sessions: SessionFactory, task: TrainingTask) -> Record:
 
 def _context(record: Record, budget: float = 60) -> Context:
     examples = [
-        Example(key=f"{side}.jpg", etag="", size=1, content_hash="", split=side, label="a")  # type: ignore[arg-type]
+        Example(key=f"{side}.jpg", etag="", size=1, content_hash="", split=side, label="a")
         for side in ("train", "train", "validation")
     ]
     return Context(
