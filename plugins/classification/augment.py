@@ -22,10 +22,10 @@ class Policy:
     saturation as factors; `flip` and `upside_down` say whether a mirrored image keeps its class.
     """
 
-    area: float = 0.45
+    area: float = 0.3
     stretch: float = 4 / 3
-    turn: float = 12.0
-    light: float = 0.25
+    turn: float = 15.0
+    light: float = 0.3
     colour: float = 0.3
     flip: bool = True
     upside_down: bool = False

@@ -39,14 +39,15 @@ class Recipe:
 
     views: int = 12_000
     batch: int = 16
-    rate: float = 3e-4
-    head_rate: float = 1e-3
+    rate: float = 2e-4
+    head_rate: float = 2e-4
     decay_of_layers: float = 0.85
     weight_decay: float = 0.02
     smoothing: float = 0.1
-    mixup: float = 0.2
+    mixup: float = 0.4
+    mixed: float = 0.7
     average: float = 0.98
-    frozen: int = 0  # blocks nearest to the input that stay as they are
+    frozen: int = 4  # blocks nearest to the input that stay as they are
 
     def epochs_for(self, images: int) -> int:
         """Epochs that show so many views altogether, within reason."""
@@ -69,14 +70,15 @@ def train(context: TrainingContext) -> Draft:
     _check(context, sides["train"])
     _state_facts(context, sides, base, size)
     network = bases.load(base, len(context.labels)).to(context.device)
-    fitted = _fit_head(context, network, sides, size)
+    strength = _start(context, network, sides)
+    _calibrate(context, network, sides["validation"])
     stage = "head"
     if params.fine_tune and not context.should_stop():
         stage = _fine_tune(context, network, sides, size)
+        _calibrate(context, network, sides["validation"])
     context.fact("stage", stage)
-    _calibrate(context, network, sides["validation"])
     model = exporter.export(network, context.labels, size, context.folder / "draft")
-    facts = {"stage": stage, "head_strength": fitted.strength, "train_images": len(sides["train"])}
+    facts = {"stage": stage, "head_strength": strength, "train_images": len(sides["train"])}
     origin = {"name": base.name, "file": base.file, "sha256": base.sha256}
     return Draft(context.folder / "draft", model, origin, facts)
 
@@ -105,12 +107,33 @@ def _state_facts(context: TrainingContext, sides: Mapping[str, Images], base: ba
     )
 
 
-def _fit_head(
-    context: TrainingContext, network: EfficientNetLite, sides: Mapping[str, Images], size: int
-) -> head.Head:
-    """Stage 1: fit the last layer and put it into the network."""
+def _start(context: TrainingContext, network: EfficientNetLite, sides: Mapping[str, Images]) -> float:
+    """Stage 1: put a fitted last layer into the network, or the one of an earlier attempt; its strength."""
+    path = context.folder / "head.safetensors"
     started = time.monotonic()
-    images = sides["train"]
+    if path.is_file():
+        layer, record = fitting.read_checkpoint(path)
+        network.head.load_state_dict(layer)
+    else:
+        fitted = _fit_head(context, network, sides["train"])
+        record = {"strength": fitted.strength}
+        with torch.no_grad():
+            network.head.weight.copy_(torch.from_numpy(fitted.weight))
+            network.head.bias.copy_(torch.from_numpy(fitted.bias))
+        context.checkpoint()
+        fitting.write_checkpoint(path, network.head.state_dict(), record)
+    rows = _rows(_judge(context, network, sides["validation"]), sides["validation"])
+    seconds = time.monotonic() - started
+    context.fact("head_seconds", round(seconds, 1))
+    for name, value in rows.items():
+        context.report(name, value, epoch=0)
+    context.log(f"A first model is ready after {seconds:.0f} s{_in_words(rows)}.")
+    strength: float = record["strength"]
+    return strength
+
+
+def _fit_head(context: TrainingContext, network: EfficientNetLite, images: Images) -> head.Head:
+    """Fit the last layer on features of the images and of their mirror images."""
     views = [_features(context, network, images.plain)]
     if len(views[0]) < len(images):
         raise TrainingStopped("stopped before there was a model")
@@ -118,17 +141,7 @@ def _fit_head(
         mirrored = _features(context, network, images.plain[:, :, ::-1])
         views += [mirrored] if len(mirrored) == len(images) else []
     groups = np.array([example.group or example.content_hash for example in images.examples])
-    fitted = head.fit(np.stack(views), images.targets, groups, len(context.labels), stop=context.should_stop)
-    with torch.no_grad():
-        network.head.weight.copy_(torch.from_numpy(fitted.weight))
-        network.head.bias.copy_(torch.from_numpy(fitted.bias))
-    rows = _rows(_judge(context, network, sides["validation"]), sides["validation"])
-    seconds = time.monotonic() - started
-    context.fact("head_seconds", round(seconds, 1))
-    for name, value in rows.items():
-        context.report(name, value, epoch=0)
-    context.log(f"A first model is ready after {seconds:.0f} s{_in_words(rows)}.")
-    return fitted
+    return head.fit(np.stack(views), images.targets, groups, len(context.labels), stop=context.should_stop)
 
 
 def _rows(judgement: Judgement, validation: Images) -> dict[str, float]:
@@ -282,17 +295,16 @@ class FineTuning:
         return augment.view(self.images.large[index], self.size, augment.Policy(), random)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy with smoothed labels; half of the batches are mixed with themselves (mixup)."""
+        """Cross-entropy with smoothed labels; most batches are mixed with themselves (mixup)."""
         x = exporter.to_input(batch.rows, self.context.device)
         targets = torch.from_numpy(batch.targets).to(self.context.device)
         random = np.random.default_rng(torch.initial_seed())
-        if random.random() < 0.5:
-            scores = self.model(x)
-            self.right.append((scores.argmax(1) == targets).float())
-            return self._cross_entropy(scores, targets)
-        share = float(random.beta(RECIPE.mixup, RECIPE.mixup))
+        mixes = random.random() < RECIPE.mixed
+        share = float(random.beta(RECIPE.mixup, RECIPE.mixup)) if mixes else 1.0
+        share = max(share, 1 - share)  # the first one is the one to recognise
         other = torch.from_numpy(random.permutation(len(targets))).to(x.device)
-        scores = self.model(share * x + (1 - share) * x[other])
+        scores = self.model(torch.lerp(x[other], x, share))
+        self.right.append((scores.argmax(1) == targets).float())
         return share * self._cross_entropy(scores, targets) + (1 - share) * self._cross_entropy(
             scores, targets[other]
         )
