@@ -11,6 +11,7 @@ from typing import Any
 
 from model_server import config as configuration
 from model_server import instance, logs
+from model_server.balance import Connections
 
 _path = instance.config_path()
 try:
@@ -59,6 +60,7 @@ def when_ready(server: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """Take on the budget of one instance."""
     worker.patience = _config.read_seconds
+    worker.connections = Connections(_run / "connections")
     instance.limit_memory(_config.quota)
     logs.configure()
 
@@ -87,6 +89,7 @@ def child_exit(server: Any, worker: Any) -> None:
     from prometheus_client import multiprocess  # noqa: PLC0415
 
     loaded = instance.forget(_path, worker.pid)
+    Connections(_run / "connections").say(worker.age, None)
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
     stopping = not server.LISTENERS
     if not (loaded or stopping or instance.ready_count(_path)):

@@ -6,6 +6,7 @@ Beside the configuration `<file>` lies the run folder `<file>.run`:
     ready/<pid>   the same, until it stops accepting requests
     address       host:port on which the service listens
     metrics/      what the processes count, for Prometheus
+    connections   how many connections each process holds
     rate          the state of the rate limit
 """
 

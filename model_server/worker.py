@@ -1,4 +1,6 @@
-"""gunicorn's threaded worker, with an end to the patience for clients that send too slowly."""
+"""gunicorn's threaded worker, which also ends its patience with clients that send too slowly, and leaves new
+connections to the instance that has the fewest.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,11 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
+from model_server.balance import Connections
+
+# The others are given this long to take a connection; then this instance does, though it has more of them.
+_LEAVE_TIMES, _LEAVE_SECONDS = 20, 0.0005
+_DISCARD_BYTES = 8 * 1024 * 1024
 BODY_READ = "sightloop.body_read"
 """Key of a function in the WSGI environment: the application calls it when it has the whole body."""
 
@@ -23,6 +30,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.patience = 20.0  # seconds to send a whole request in
+        self.connections: Connections | None = None
+        self._left = 0
         self._reading_since: dict[Any, float] = {}
         self._thread = threading.local()
 
@@ -32,8 +41,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
         application: Callable[..., Iterable[bytes]] = self.wsgi
 
         def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-            environ[BODY_READ] = partial(self._reading_since.pop, self._thread.conn, None)
-            return application(environ, start_response)
+            conn = self._thread.conn
+            environ[BODY_READ] = partial(self._reading_since.pop, conn, None)
+
+            def start(*arguments: Any) -> Any:
+                if conn in self._reading_since and not _discard(environ["wsgi.input"]):
+                    start_response.__self__.force_close()  # type: ignore[attr-defined]
+                return start_response(*arguments)
+
+            return application(environ, start)
 
         self.wsgi: Callable[..., Iterable[bytes]] = wsgi
 
@@ -45,6 +61,26 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
             return super().handle(conn)
         finally:
             self._reading_since.pop(conn, None)
+
+    def accept(self, listener: Any) -> None:
+        """Take a new connection, unless another instance has fewer."""
+        if self.connections is not None:
+            if self.connections.fewest() < self.nr_conns and self._left < _LEAVE_TIMES:
+                self._left += 1
+                time.sleep(_LEAVE_SECONDS)
+                return
+            self._left = 0
+        super().accept(listener)
+        self._say_connections()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """One turn of the main loop."""
+        super().wait_for_and_dispatch_events(timeout)
+        self._say_connections()
+
+    def _say_connections(self) -> None:
+        if self.connections is not None:
+            self.connections.say(self.age, self.nr_conns if self.alive else None)
 
     def notify(self) -> None:
         """Called by the main loop at least once a second."""
@@ -60,3 +96,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
             conn.sock.shutdown(socket.SHUT_RDWR)
         except OSError:  # already gone
             self._reading_since.pop(conn, None)
+
+
+def _discard(body: Any) -> bool:
+    """Read what an application that refused a request left unread; False if that is too much.
+
+    A client that is still sending would otherwise find its connection reset and never see the answer, or use
+    it for a next request while it is being closed.
+    """
+    left = _DISCARD_BYTES
+    while left > 0:
+        data = body.read(min(left, 65536))
+        if not data:
+            return True
+        left -= len(data)
+    return False

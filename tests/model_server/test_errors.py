@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import struct
 import threading
@@ -228,6 +229,20 @@ def test_401_404_405_have_the_same_form(server: Server) -> None:
         check(client.post("/nothing", content=content), 404, 404)
         check(client.get("/api/predict/colours"), 405, 405)
         check(client.post("/health/live"), 405, 405)
+
+
+@pytest.mark.parametrize("size", [10, 200_000, 1_900_000, 2_100_000])
+def test_a_refused_client_can_use_its_connection_again(server: Server, size: int) -> None:
+    connection = http.client.HTTPConnection(*server.address, timeout=30)
+    for _ in range(3):
+        connection.request("POST", "/api/predict/colours", b"x" * size, {"Authorization": "wrong"})
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["errorCode"]) == (401, 401)
+        connection.request("POST", "/api/predict/colours", b"x" * size, {"Authorization": TOKEN})
+        answer = connection.getresponse()
+        assert answer.status == (400 if size < 2_000_000 else 413)
+        answer.read()
+    connection.close()
 
 
 def test_429_one_limit_for_all_instances(tmp_path: Path, plugins_folder: Path, bundle: Bundle) -> None:
