@@ -1,9 +1,9 @@
 """A trained network as ONNX: bytes in, probabilities out.
 
 The graph is written node by node from the network's modules, which are few: normalisation of the bytes,
-convolutions, additions, one average, one matrix, softmax. That takes 0.1 s, where tracing the network takes
-many seconds that a user who stops a training would have to wait for; and the same weights give the same
-bytes.
+convolutions, additions, one average, one matrix, softmax. With the check that it answers as the network does,
+that takes 0.3 s of CPU time; `torch.onnx.export` took 14 s, which a user who stops a training would have to
+wait for. The same weights give the same bytes.
 """
 
 from __future__ import annotations
