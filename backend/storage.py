@@ -6,7 +6,6 @@ Every failure leaves as `StorageUnreachable`, `StorageDenied`, `BucketMissing`, 
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 import time
@@ -23,19 +22,19 @@ from xml.etree.ElementTree import ParseError
 import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
+from backend import storefaults
 from backend.errors import (
+    AppError,
     BucketMissing,
     InvalidRequest,
     ObjectMissing,
     StorageDenied,
-    StorageFull,
     StorageUnreachable,
-    TooLarge,
 )
-from backend.storefaults import missing_bucket, translate
-from backend.storepaths import check_bucket, format_path, is_text
+from backend.storefaults import Asked
+from backend.storepaths import check_bucket, check_key, format_path
 
 ADDRESSINGS = ("auto", "path", "virtual")
 _READ_ATTEMPTS = 3
@@ -162,14 +161,14 @@ class ObjectStore:
         try:
             number, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
         except OSError as error:
-            raise _disk_fault(error, path) from error
+            raise storefaults.disk(error, path) from error
         partial = Path(name)
         try:
             with os.fdopen(number, "wb") as file:
                 self._fetch(bucket, key, file, None)
             partial.replace(path)
         except OSError as error:
-            raise _disk_fault(error, path) from error
+            raise storefaults.disk(error, path) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -187,7 +186,7 @@ class ObjectStore:
             self._put(bucket, key, file, path.stat().st_size, content_type)
 
     def _put(self, bucket: str, key: str, data: BinaryIO, size: int, content_type: str) -> None:
-        with self._faults(check_bucket(bucket), _check_key(key)):
+        with self._faults(check_bucket(bucket), check_key(key)):
             self._client.put_object(
                 bucket, key, data, size, content_type=content_type, part_size=_PART, num_parallel_uploads=2
             )
@@ -195,7 +194,7 @@ class ObjectStore:
     def stat(self, bucket: str, key: str) -> ObjectInfo | None:
         """What the store says of one object; None when there is none. Raises `BucketMissing`."""
         try:
-            with self._faults(check_bucket(bucket), _check_key(key)):
+            with self._faults(check_bucket(bucket), check_key(key)):
                 found = self._client.stat_object(bucket, key)
         except ObjectMissing:
             # The answer has no body: a missing bucket looks the same.
@@ -208,9 +207,7 @@ class ObjectStore:
         """Delete the objects; those that are gone already are no error."""
         with self._faults(check_bucket(bucket)):
             # The client deletes only as its answer is walked.
-            failed = list(
-                self._client.remove_objects(bucket, (DeleteObject(_check_key(key)) for key in keys))
-            )
+            failed = list(self._client.remove_objects(bucket, (DeleteObject(check_key(key)) for key in keys)))
         if failed:
             raise StorageDenied(
                 f"{self.address.endpoint} did not delete {format_path(bucket, failed[0].name or '')} and "
@@ -219,12 +216,12 @@ class ObjectStore:
 
     def presigned_put(self, bucket: str, key: str, expires: timedelta) -> str:
         """A URL at the public endpoint where anyone may PUT this object until it expires (at most 7 days)."""
-        with self._faults(check_bucket(bucket), _check_key(key)):
+        with self._faults(check_bucket(bucket), check_key(key)):
             return str(self._public.presigned_put_object(bucket, key, expires=expires))
 
     def _fetch(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> str:
         check_bucket(bucket)
-        _check_key(key)
+        check_key(key)
         for attempt in range(1, _READ_ATTEMPTS + 1):
             target.seek(0)
             target.truncate()
@@ -239,30 +236,46 @@ class ObjectStore:
         raise AssertionError("the last attempt returns or raises")
 
     def _stream(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> str:
+        asked = Asked(self.address.endpoint, bucket, key)
         with closing(self._client.get_object(bucket, key)) as answer:
             size = int(answer.headers.get("content-length", -1))
             if limit is not None and size > limit:
-                raise _too_large(bucket, key, size, limit)
+                raise storefaults.too_large(asked, size, limit)
             deadline = time.monotonic() + self._patience + max(size, 0) / _SLOWEST
             done = 0
             for chunk in answer.stream(_CHUNK):  # checks the length that was announced
                 done += target.write(chunk)
                 if limit is not None and done > limit:
-                    raise _too_large(bucket, key, done, limit)
+                    raise storefaults.too_large(asked, done, limit)
                 if time.monotonic() > deadline:
                     raise urllib3.exceptions.ReadTimeoutError(self._http, key, "the answer only trickles")  # type: ignore[arg-type]
             answer.release_conn()
             return str(answer.headers.get("etag", "")).strip('"')
 
     def _missing(self, bucket: str) -> BucketMissing:
-        return BucketMissing(missing_bucket(self.address.endpoint, bucket))
+        return storefaults.missing_bucket(Asked(self.address.endpoint, bucket))
 
     @contextmanager
     def _faults(self, bucket: str = "", key: str = "") -> Iterator[None]:
         try:
             yield
         except (MinioException, urllib3.exceptions.HTTPError, ParseError, ValueError) as error:
-            raise translate(error, self.address.endpoint, bucket, key) from error
+            raise _translate(error, Asked(self.address.endpoint, bucket, key)) from error
+
+
+def _translate(error: Exception, asked: Asked) -> AppError:
+    if isinstance(error, S3Error):
+        answer = error.response
+        status = answer.status if answer is not None else 400
+        region = answer.headers.get("x-amz-bucket-region", "") if answer is not None else ""
+        return storefaults.refused(asked, error.code or "", status, region)
+    if isinstance(error, ServerError):
+        return storefaults.busy(asked, f"HTTP {error.status_code}")
+    if isinstance(error, InvalidResponseError):
+        return storefaults.strange(asked, int(error._code))  # its text holds the whole body
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        return storefaults.unreachable(asked, error)
+    return storefaults.not_s3(asked, "its answer is not that of an S3 store")
 
 
 def _client(address: StoreAddress, endpoint: str, http: urllib3.PoolManager) -> Any:
@@ -288,20 +301,3 @@ def _client(address: StoreAddress, endpoint: str, http: urllib3.PoolManager) -> 
     elif address.addressing == "virtual":
         client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
     return client
-
-
-def _check_key(key: str) -> str:
-    # The client refuses such segments too: a URL library between here and the store might resolve them.
-    if not key or not is_text(key) or any(part in (".", "..") for part in key.split("/")):
-        raise InvalidRequest(f"{key[:80]!r} cannot be read as the key of an object; rename the object")
-    return key
-
-
-def _too_large(bucket: str, key: str, size: int, limit: int) -> TooLarge:
-    return TooLarge(f"{format_path(bucket, key)} has {size:,} bytes or more; at most {limit:,} are read")
-
-
-def _disk_fault(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"the disk under {path.parent} is full; make room there")
-    return error

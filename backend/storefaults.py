@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from minio.error import InvalidResponseError, S3Error, ServerError
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
 from urllib3 import exceptions as http
 
 from backend.errors import (
@@ -12,6 +15,7 @@ from backend.errors import (
     StorageDenied,
     StorageFull,
     StorageUnreachable,
+    TooLarge,
 )
 from backend.storepaths import format_path
 
@@ -27,75 +31,96 @@ _REGION = ("AuthorizationHeaderMalformed", "PermanentRedirect", "Redirect", "Inv
 _BUSY = ("SlowDown", "ServiceUnavailable", "InternalError", "XMinioServerNotInitialized", "RequestTimeout")
 
 
-def translate(error: Exception, endpoint: str, bucket: str = "", key: str = "") -> AppError:
-    """The error that says what `error`, raised by the minio client or by urllib3, means to a user."""
-    place = format_path(bucket, key) if bucket else "the store"
-    if isinstance(error, S3Error):
-        return _refusal(error, endpoint, bucket, place)
-    if isinstance(error, ServerError):
-        return _busy(endpoint, place, f"HTTP {error.status_code}")
-    if isinstance(error, InvalidResponseError):
-        return _not_s3_or_busy(error, endpoint, place)
-    if isinstance(error, http.HTTPError):
-        return StorageUnreachable(
-            f"{endpoint} cannot be reached for {place}: {_network_reason(error)}; "
-            "check the address and whether the store is running"
-        )
-    return _not_s3(endpoint, "its answer is not that of an S3 store")
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of which endpoint; bucket and key may be empty."""
+
+    endpoint: str
+    bucket: str = ""
+    key: str = ""
+
+    @property
+    def place(self) -> str:
+        """The place in words."""
+        return format_path(self.bucket, self.key) if self.bucket else "the store"
 
 
-def missing_bucket(endpoint: str, bucket: str) -> str:
-    """The sentence for a bucket that is not there."""
-    return f"there is no bucket {bucket!r} at {endpoint}; make it, or mend the name"
-
-
-def _refusal(error: S3Error, endpoint: str, bucket: str, place: str) -> AppError:
-    code = error.code or ""
-    status = error.response.status if error.response is not None else 400
+def refused(asked: Asked, code: str, status: int, region: str) -> AppError:
+    """The store answered with an S3 error; `region` is the one that the bucket is in, if it said so."""
     if code == "NoSuchBucket":
-        return BucketMissing(missing_bucket(endpoint, bucket))
+        return missing_bucket(asked)
     if code in ("NoSuchKey", "NoSuchObject", "ObjectNotFound") or status == 404:
-        return ObjectMissing(f"there is no object {place} at {endpoint}")
+        return ObjectMissing(f"there is no object {asked.place} at {asked.endpoint}")
     if code in _FULL or status == 507:
-        return StorageFull(f"{endpoint} has no room for {place} ({code}); make room or raise its quota")
+        return StorageFull(f"{asked.endpoint} has no room for {asked.place} ({code}); make room there")
     if code in _BUSY or status >= 500:
-        return _busy(endpoint, place, code)
-    return StorageDenied(f"{endpoint} refuses {place}: {_denial(error, code)}")
+        return busy(asked, code)
+    return StorageDenied(f"{asked.endpoint} refuses {asked.place}: {_denial(code, region)}")
 
 
-def _denial(error: S3Error, code: str) -> str:
+def missing_bucket(asked: Asked) -> BucketMissing:
+    """There is no such bucket."""
+    return BucketMissing(
+        f"there is no bucket {asked.bucket!r} at {asked.endpoint}; make it, or mend the name"
+    )
+
+
+def _denial(code: str, region: str) -> str:
     if code in _CREDENTIALS:
         return f"{_CREDENTIALS[code]} ({code}); mend the credentials of the storage connection"
     if code in _SKEW:
         return f"the clocks of the two machines differ too much ({code}); set this machine's clock"
     if code in _REGION:
-        region = error.response.headers.get("x-amz-bucket-region", "") if error.response is not None else ""
         return f"the region is wrong ({code}); set it to {region or 'the region of the bucket'}"
     if code == "AccessDenied":
         return "access denied; allow this access key to list, read and write there"
     return f"it answers {code or 'an error'}"
 
 
-def _busy(endpoint: str, place: str, answer: str) -> StorageUnreachable:
+def busy(asked: Asked, answer: str) -> StorageUnreachable:
+    """The store is there and cannot serve now."""
     return StorageUnreachable(
-        f"{endpoint} cannot serve {place} now (it answers {answer}); look at the store, then try again"
+        f"{asked.endpoint} cannot serve {asked.place} now (it answers {answer}); look at the store"
     )
 
 
-def _not_s3_or_busy(error: InvalidResponseError, endpoint: str, place: str) -> AppError:
-    status = int(error._code)  # the only way to learn it; the text holds the whole body
+def strange(asked: Asked, status: int) -> AppError:
+    """An HTTP error that is not in the form of an S3 store."""
     if status >= 500 or status == 429:
-        return _busy(endpoint, place, f"HTTP {status}")
+        return busy(asked, f"HTTP {status}")
     if status in (401, 403):
-        return StorageDenied(f"{endpoint} refuses {place}: HTTP {status}, not in the form of an S3 store")
-    return _not_s3(endpoint, f"it answers HTTP {status} in another form")
+        return StorageDenied(
+            f"{asked.endpoint} refuses {asked.place}: HTTP {status}, not in the form of an S3 store"
+        )
+    return not_s3(asked, f"it answers HTTP {status} in another form")
 
 
-def _not_s3(endpoint: str, reason: str) -> StorageUnreachable:
+def not_s3(asked: Asked, reason: str) -> StorageUnreachable:
+    """Something else answers there."""
     return StorageUnreachable(
-        f"{endpoint} answers, but it is no S3 endpoint ({reason}); give the address and port of the S3 "
+        f"{asked.endpoint} answers, but it is no S3 endpoint ({reason}); give the address and port of the S3 "
         "interface, with http:// or https:// as it serves"
     )
+
+
+def unreachable(asked: Asked, error: http.HTTPError) -> StorageUnreachable:
+    """The network does not get there."""
+    return StorageUnreachable(
+        f"{asked.endpoint} cannot be reached for {asked.place}: {_network_reason(error)}; "
+        "check the address and whether the store is running"
+    )
+
+
+def too_large(asked: Asked, size: int, limit: int) -> TooLarge:
+    """The object has more bytes than the caller wants."""
+    return TooLarge(f"{asked.place} has {size:,} bytes or more; at most {limit:,} are read")
+
+
+def disk(error: OSError, path: Path) -> Exception:
+    """A local disk that is full; other errors stay what they are."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"the disk under {path.parent} is full; make room there")
+    return error
 
 
 def _network_reason(error: http.HTTPError) -> str:

@@ -54,6 +54,14 @@ def format_path(bucket: str, key: str) -> str:
     return f"{SCHEME}{bucket}/{key}"
 
 
+def check_key(key: str) -> str:
+    """The key, if an object can be asked for by it. Raises `InvalidRequest`."""
+    # The client refuses such segments too: a URL library between here and the store might resolve them.
+    if not key or not is_text(key) or any(part in (".", "..") for part in key.split("/")):
+        raise InvalidRequest(f"{key[:80]!r} cannot be read as the key of an object; rename the object")
+    return key
+
+
 def is_text(text: str) -> bool:
     """Whether the text can be written as UTF-8; a lone surrogate cannot."""
     try:
