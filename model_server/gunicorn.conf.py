@@ -62,6 +62,7 @@ def post_fork(server: Any, worker: Any) -> None:
     worker.patience = _config.read_seconds
     worker.connections = Connections(_run / "connections")
     instance.limit_memory(_config.quota)
+    instance.keep_memory()
     logs.configure()
 
 

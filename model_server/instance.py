@@ -12,6 +12,7 @@ Beside the configuration `<file>` lies the run folder `<file>.run`:
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import shutil
@@ -26,7 +27,10 @@ from plugins.bundle import BundleError
 from plugins.contract import PluginError
 
 GIB = 1024**3
+MIB = 1024**2
 BYTES_PER_QUOTA = 4 * GIB
+# mallopt(3): M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+_MALLOC = {-8: 1, -3: 16 * MIB, -1: 64 * MIB, -2: MIB}
 CANNOT_START = "the service cannot start"
 BOOT_ERROR = 3  # gunicorn's own number for a worker that could not boot: it then ends as a whole
 
@@ -61,6 +65,19 @@ def limit_memory(quota: int) -> None:
     """
     most = quota * BYTES_PER_QUOTA
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def keep_memory() -> None:
+    """Let the C library keep the memory of one image for the next.
+
+    By default each of many threads has memory of its own and gives it back after every image; to have it
+    cleared again by the system cost a quarter of the time of decoding. Where the C library is not glibc,
+    nothing happens.
+    """
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    if tune is not None:
+        for parameter, value in _MALLOC.items():
+            tune(parameter, value)
 
 
 def say_ready(path: Path, pid: int) -> None:
