@@ -35,7 +35,7 @@ _RESERVE = 3.0  # seconds to write the model
 
 @dataclass(frozen=True)
 class Recipe:
-    """How fine-tuning is done; measured on several sets, in benchmarks/classification.md."""
+    """How fine-tuning is done; what was measured stands in benchmarks/classification.md."""
 
     views: int = 12_000
     batch: int = 16
