@@ -65,10 +65,12 @@ class Shell:
 
     @cached_property
     def client(self) -> Client:
-        """A client of the stack's REST API."""
+        """A client of the stack's REST API, closed when the command ends."""
         from backend.cli.client import connect  # noqa: PLC0415 - see _MODULES
 
-        return connect(self.settings, self.home)
+        client = connect(self.settings, self.home)
+        click.get_current_context().find_root().call_on_close(client.http.close)
+        return client
 
 
 pass_shell = click.make_pass_decorator(Shell, ensure=True)

@@ -30,7 +30,11 @@ def storage() -> None:
 )
 @click.option("--region", default="us-east-1", show_default=True, help="Region.")
 @click.option(
-    "--addressing", type=click.Choice(["auto", "path", "virtual"]), default="auto", show_default=True
+    "--addressing",
+    type=click.Choice(["auto", "path", "virtual"]),
+    default="auto",
+    show_default=True,
+    help="Where the bucket's name stands: in the path, or before the host as OSS wants it.",
 )
 @click.option(
     "--public-endpoint", default="", help="Address of the store as clients see it, when it differs."

@@ -130,6 +130,8 @@ def _key(name: str) -> str:
         raise _Unsendable(f"the key has {length} bytes and S3 takes {_LONGEST_KEY}; shorten the name", shown)
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
         raise _Unsendable("the name holds a control character; rename it", shown)
+    if "\\" in name:  # SeaweedFS stores it as a slash: another key than the one that was asked for
+        raise _Unsendable("the name holds a backslash, which some stores turn into a slash; rename it", shown)
     return name
 
 

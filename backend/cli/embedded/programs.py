@@ -143,7 +143,7 @@ def _store(home: Home, ports: Ports) -> Program:
         "ip.bind": LOOPBACK,
         **{name: str(port) for name, port in ports.store.items()},
         "volume.port.public": str(ports.store["volume.port"]),
-        "volume.max": "0",  # as many volumes as the disk holds
+        "volume.max": "10000",  # each bucket takes seven; the default counts them at full size
         "volume.preStopSeconds": "0",
         "master.volumeSizeLimitMB": "1024",
         "master.telemetry": "false",
