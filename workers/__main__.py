@@ -27,6 +27,8 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure(runtime.settings.log_level)
+    # Threads of torch that wait without spinning leave the cores to the services beside the training.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     queues = [name for name in options.queues.split(",") if name]
     gpus = find(runtime.settings.gpus if options.gpus is None else options.gpus)
     if gpus and TRAIN in queues:
