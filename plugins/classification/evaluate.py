@@ -138,14 +138,18 @@ def _draw_classes(per_class: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _draw_training(metric_rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Loss and accuracy over the epochs; epoch 0 is the first model, before fine-tuning."""
+    rows = [row for row in metric_rows if row.get("step", "train") == "train"]
     figure = Figure(figsize=(7, 3), layout="constrained")
-    for place, names in enumerate((("loss", "validation_loss"), ("accuracy", "validation_accuracy")), 1):
+    for place, title in enumerate(("loss", "accuracy"), 1):
         axes = figure.add_subplot(1, 2, place)
-        for name in names:
-            points = [(row["epoch"], row["value"]) for row in metric_rows if row["name"] == name]
+        for name, label in ((title, "training"), (f"validation_{title}", "validation")):
+            points = [(row["epoch"], row["value"]) for row in rows if row["name"] == name]
             if points:
-                axes.plot(*zip(*points, strict=True), label=name.replace("_", " "), marker=".")
-        axes.set(xlabel="epoch", title=names[0])
+                axes.plot(*zip(*points, strict=True), label=label, marker=".")
+        last = max((row["epoch"] for row in rows), default=0)
+        axes.set(xlabel="epoch", title=title, xlim=(-0.5, max(last, 1) + 0.5))
+        axes.set_ylim(bottom=0, top=1.02 if title == "accuracy" else None)
         if axes.lines:
             axes.legend()
     figure.savefig(path, dpi=110)
