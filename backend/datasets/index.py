@@ -7,6 +7,7 @@ together, so that a run that was killed goes on behind its last batch. Memory do
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -96,8 +97,12 @@ def _begin(sessions: SessionFactory, dataset: Dataset, operation: Operation) -> 
 
 
 def _batches(listing: Iterator[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
-    while batch := list(islice(listing, BATCH)):
-        yield batch
+    """The listing in batches, one read ahead: the store works on the next while the database takes this."""
+    with ThreadPoolExecutor(1, "listing") as reader:
+        ahead = reader.submit(lambda: list(islice(listing, BATCH)))
+        while batch := ahead.result():
+            ahead = reader.submit(lambda: list(islice(listing, BATCH)))
+            yield batch
 
 
 def _take(session: Session, run: _Run, batch: Sequence[ObjectInfo]) -> None:
