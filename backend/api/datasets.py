@@ -215,10 +215,9 @@ def create_dataset(body: DatasetIn) -> Response:
     """The bucket must be there; nothing is read from it before the first sync."""
     request = registry.DatasetRequest(body.name, body.type, body.path, body.description)
     types = {plugin.dataset_type for plugin in plugins.plugins()}
-    with transaction(runtime().sessions) as session:
+    with runtime().sessions() as session:
         connection = workspaces.connection(session, workspace_id(), body.connection)
-        store = runtime().store(connection)
-        registry.create(session, workspace_id(), request, connection, store, types)
+    registry.create(runtime().sessions, request, connection, runtime().store(connection), types)
     return answer(_detail(body.name), 201)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from backend.datasets import findings
 from backend.datasets.operations import ACTIVE
 from backend.datasets.tables import Dataset, Finding, Image, Operation
+from backend.db import SessionFactory, transaction
 from backend.errors import BucketMissing, InUse, InvalidRequest, NameTaken, NotFound, WrongState
 from backend.names import check_name
 from backend.storage import ObjectStore
@@ -34,14 +35,14 @@ class DatasetRequest:
 
 
 def create(
-    session: Session,
-    workspace_id: int,
+    sessions: SessionFactory,
     request: DatasetRequest,
     connection: StorageConnection,
     store: ObjectStore,
     types: Collection[str],
 ) -> Dataset:
-    """A new dataset in one of the `types` that plugins serve; the bucket must answer.
+    """A new dataset of the connection's workspace, in one of the `types` that plugins serve; the bucket must
+    answer. The store is asked outside of any transaction: a silent one must not hold up other writers.
 
     Raises `InvalidRequest`, `NameTaken`, `BucketMissing`, `StorageDenied`, `StorageUnreachable`.
     """
@@ -53,21 +54,27 @@ def create(
     if len(request.description) > MAX_DESCRIPTION:
         raise InvalidRequest(f"a description has at most {MAX_DESCRIPTION} characters")
     bucket, prefix = parse_path(request.path)
-    if _find(session, workspace_id, request.name) is not None:
-        raise NameTaken(f"there is a dataset named {request.name!r} already; choose another name")
+    with sessions() as session:
+        _require_free(session, connection.workspace_id, request.name)
     _check_place(store, bucket, prefix)
     dataset = Dataset(
-        workspace_id=workspace_id,
-        connection=connection,
+        workspace_id=connection.workspace_id,
+        connection_id=connection.id,
         name=request.name,
         type=request.type,
         description=request.description,
         bucket=bucket,
         prefix=prefix,
     )
-    session.add(dataset)
-    session.flush()
+    with transaction(sessions) as session:
+        _require_free(session, connection.workspace_id, request.name)
+        session.add(dataset)
     return dataset
+
+
+def _require_free(session: Session, workspace_id: int, name: str) -> None:
+    if _find(session, workspace_id, name) is not None:
+        raise NameTaken(f"there is a dataset named {name!r} already; choose another name")
 
 
 def _check_place(store: ObjectStore, bucket: str, prefix: str) -> None:

@@ -32,9 +32,7 @@ def _create(
     store: ObjectStore,
     request: DatasetRequest,
 ) -> Dataset:
-    with transaction(sessions) as session:
-        here = session.get_one(StorageConnection, connection.id)
-        return registry.create(session, connection.workspace_id, request, here, store, TYPES)
+    return registry.create(sessions, request, connection, store, TYPES)
 
 
 def test_a_dataset_is_made_and_found(
@@ -85,8 +83,7 @@ def test_a_name_is_taken_in_its_workspace_only(
         session.flush()
         elsewhere = StorageConnection(workspace_id=other.id, name="default", endpoint="http://store")
         session.add(elsewhere)
-        session.flush()
-        registry.create(session, other.id, request, elsewhere, store, TYPES)
+    registry.create(sessions, request, elsewhere, store, TYPES)
 
 
 def test_a_store_that_is_down_makes_no_dataset(
