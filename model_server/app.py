@@ -155,7 +155,6 @@ def _answered(answers: list[Result | errors.ServingError], config: ServiceConfig
         images=len(entries),
         failed=sum(not entry["success"] for entry in entries),
         decode_ms=round(times.decode * 1000, 1),
-        wait_ms=round(times.wait * 1000, 1),
         forward_ms=round(times.forward * 1000, 1),
     )
     return _json({**body, "requestId": g.request_id, "model": config.model}, status)

@@ -1,9 +1,9 @@
 """Who may use the model now: a bounded queue in order of arrival, before a fixed number of places.
 
-Requests are not gathered into batches. On the CPU a batch of four took as long as four single forwards
-(benchmarks/model_server.md), so waiting for one another would only cost time; the images of one request do
-go to the model together. What helps is to decode the next images while the model works, and to admit only
-as much work as can be answered in time.
+No request waits for another to make a batch: on the CPU four images together take nearly four times as long
+as one (benchmarks/model_server.md). But those that are waiting anyway when the model becomes free go to it
+together, which saves some percent. What helps more is to decode the next images while the model works, and
+to admit only as much work as can be answered in time.
 """
 
 from __future__ import annotations
@@ -11,10 +11,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from model_server.errors import GetInstanceError
+
+Work = TypeVar("Work")
+Answer = TypeVar("Answer")
 
 
 class Deadline:
@@ -95,3 +99,61 @@ class Admission:
         finally:
             with self._lock:
                 self._inside -= 1
+
+
+class _Job(Generic[Work, Answer]):
+    """The work of one request, and its answers once somebody has them."""
+
+    def __init__(self, work: Sequence[Work]) -> None:
+        self.work = work
+        self.answers: Sequence[Answer] | None = None
+
+
+class Together(Generic[Work, Answer]):
+    """Runs `compute` in one thread at a time, on the work of all requests that wait at that moment.
+
+    `compute` gives one answer a piece of work, in order, and raises nothing: what fails in one piece is its
+    answer. At most `most` pieces are put together; one request with more is not divided.
+    """
+
+    def __init__(self, compute: Callable[[Sequence[Work]], Sequence[Answer]], most: int) -> None:
+        self._compute = compute
+        self._most = most
+        self._place = Places(1)
+        self._lock = threading.Lock()
+        self._jobs: deque[_Job[Work, Answer]] = deque()
+
+    def answer(self, work: Sequence[Work], deadline: Deadline) -> Sequence[Answer]:
+        """The answers to this work. Raises `GetInstanceError` when its turn does not come in time."""
+        job: _Job[Work, Answer] = _Job(work)
+        with self._lock:
+            self._jobs.append(job)
+        try:
+            with self._place.hold(deadline):
+                if job.answers is None:  # nobody took it along
+                    self._run(self._gather(job))
+        except GetInstanceError:
+            with self._lock:
+                if job in self._jobs:
+                    self._jobs.remove(job)
+            if job.answers is None:
+                raise
+        assert job.answers is not None
+        return job.answers
+
+    def _gather(self, first: _Job[Work, Answer]) -> list[_Job[Work, Answer]]:
+        """The job whose turn it is, and those behind it as long as there is room."""
+        with self._lock:
+            self._jobs.remove(first)
+            jobs, count = [first], len(first.work)
+            while self._jobs and count + len(self._jobs[0].work) <= self._most:
+                jobs.append(self._jobs.popleft())
+                count += len(jobs[-1].work)
+        return jobs
+
+    def _run(self, jobs: Sequence[_Job[Work, Answer]]) -> None:
+        answers = self._compute([piece for job in jobs for piece in job.work])
+        start = 0
+        for job in jobs:
+            job.answers = answers[start : start + len(job.work)]
+            start += len(job.work)

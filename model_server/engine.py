@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from model_server import metrics, payload
-from model_server.batching import Admission, Deadline, Places
+from model_server.batching import Admission, Deadline, Places, Together
 from model_server.config import ServiceConfig
 from model_server.errors import (
     ImageDecodeError,
@@ -25,6 +25,8 @@ from model_server.errors import (
 from plugins import bundle as bundles
 from plugins import images, registry
 from plugins.contract import DecodedImage, PluginError, Prediction, Predictor
+
+MOST_TOGETHER = 4  # more gain nothing on a CPU and let the first wait longer
 
 _log = structlog.get_logger(__name__)
 
@@ -66,10 +68,9 @@ def results_of(decoded: DecodedImage, prediction: Prediction, *, top_k: int) -> 
 
 @dataclass
 class Times:
-    """Seconds a request spent in each phase, for the log."""
+    """Seconds a request spent in each phase, waiting included, for the log."""
 
     decode: float = 0.0
-    wait: float = 0.0
     forward: float = 0.0
 
 
@@ -79,8 +80,10 @@ class Engine:
     def __init__(self, predictor: Predictor, config: ServiceConfig) -> None:
         self._predictor = predictor
         self._config = config
-        # One forward at a time uses all threads of the budget; see benchmarks/model_server.md.
-        self._model = Places(1)
+        # One forward at a time uses all threads of the budget.
+        self._model: Together[DecodedImage, Prediction | ServingError] = Together(
+            self._predict, MOST_TOGETHER
+        )
         # One image more than cores, so that the model never waits for pixels; bounds the memory of bombs.
         self._decoders = Places(config.quota + 1)
         self.admission = Admission(config.queue_size + 1)
@@ -104,7 +107,7 @@ class Engine:
     def _decode(self, item: payload.Item, deadline: Deadline, times: Times) -> DecodedImage | ServingError:
         try:
             data = payload.image_bytes(item)
-            with self._decoders.hold(deadline), _timed(times, "decode"):
+            with _timed(times, "decode"), self._decoders.hold(deadline):
                 return images.decode(data, wanted_side=self._predictor.wanted_side)
         except images.ImageError as error:
             return ImageDecodeError(str(error))
@@ -116,27 +119,33 @@ class Engine:
     ) -> list[Result | ServingError]:
         if not pictures:
             return []
-        asked = time.monotonic()
-        with self._model.hold(deadline):
-            times.wait += time.monotonic() - asked
-            with _timed(times, "forward"):
-                return self._predict(pictures, top_k)
+        with _timed(times, "forward"):
+            answers = self._model.answer(pictures, deadline)
+        return [_shown(picture, answer, top_k) for picture, answer in zip(pictures, answers, strict=True)]
 
-    def _predict(self, pictures: Sequence[DecodedImage], top_k: int) -> list[Result | ServingError]:
+    def _predict(self, pictures: Sequence[DecodedImage]) -> list[Prediction | ServingError]:
         """All at once; if that fails each alone, so that one bad image fails no other."""
         try:
             predictions = self._predictor.predict(pictures)
-            pairs = zip(pictures, predictions, strict=True)
-            return [results_of(picture, prediction, top_k=top_k) for picture, prediction in pairs]
+            if len(predictions) != len(pictures):
+                raise ValueError(f"{len(predictions)} predictions for {len(pictures)} images")
+            return list(predictions)
         except Exception as error:
             if len(pictures) == 1:
                 return [_failure(error)]
-        return [answer for picture in pictures for answer in self._predict([picture], top_k)]
+        return [answer for picture in pictures for answer in self._predict([picture])]
+
+
+def _shown(picture: DecodedImage, answer: Prediction | ServingError, top_k: int) -> Result | ServingError:
+    if isinstance(answer, ServingError):
+        return answer
+    try:
+        return results_of(picture, answer, top_k=top_k)
+    except ModelForwardError as error:
+        return error
 
 
 def _failure(error: Exception) -> ServingError:
-    if isinstance(error, ServingError):
-        return error
     if isinstance(error, PluginError):
         return ModelForwardError(str(error))
     _log.error("the predictor raised what was not foreseen", exc_info=error)

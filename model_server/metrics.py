@@ -23,7 +23,12 @@ _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 
 
 REQUESTS = Counter("sightloop_requests_total", "Requests by errorCode, 0 for success.", ("code",))
 SECONDS = Histogram("sightloop_request_seconds", "Time from the body to the answer.", buckets=_BUCKETS)
-PHASES = Histogram("sightloop_phase_seconds", "Time in one phase of a request.", ("phase",), buckets=_BUCKETS)
+PHASES = Histogram(
+    "sightloop_phase_seconds",
+    "Time in one phase of a request, waiting included.",
+    ("phase",),
+    buckets=_BUCKETS,
+)
 QUEUED = Gauge("sightloop_requests_inside", "Requests waiting or working.", multiprocess_mode="livesum")
 READY = Gauge("sightloop_instances_ready", "Instances that can answer.", multiprocess_mode="livesum")
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from model_server.batching import Admission, Deadline, Places
+from model_server.batching import Admission, Deadline, Places, Together
 from model_server.errors import GetInstanceError, TooManyRequests
 from model_server.rate import RateLimit
 from tests.model_server.servers import until
@@ -67,14 +68,60 @@ def test_a_full_queue_refuses_at_once() -> None:
     assert admission.inside == 0
 
 
+def test_what_waits_when_the_model_becomes_free_goes_to_it_together() -> None:
+    batches, answers, release = list[list[int]](), dict[int, Sequence[int]](), threading.Event()
+
+    def compute(work: Sequence[int]) -> list[int]:
+        batches.append(list(work))
+        release.wait(30)
+        return [10 * piece for piece in work]
+
+    together: Together[int, int] = Together(compute, most=4)
+
+    def ask(number: int, count: int) -> None:
+        answers[number] = together.answer([number] * count, Deadline(30))
+
+    threads = list[threading.Thread]()
+    for number, count in ((1, 1), (2, 1), (3, 2), (4, 2), (5, 9)):
+        threads.append(threading.Thread(target=ask, args=(number, count)))
+        threads[-1].start()
+        until(lambda seen=number: sum(map(len, batches[:1])) + len(together._jobs) == seen, "it waits")  # type: ignore[misc]
+    release.set()
+    for thread in threads:
+        thread.join()
+    assert batches == [[1], [2, 3, 3], [4, 4], [5] * 9]
+    assert answers == {1: [10], 2: [20], 3: [30] * 2, 4: [40] * 2, 5: [50] * 9}
+
+
+def test_who_gives_up_waiting_is_not_computed() -> None:
+    batches = list[list[int]]()
+    began, release = threading.Event(), threading.Event()
+
+    def compute(work: Sequence[int]) -> list[int]:
+        batches.append(list(work))
+        began.set()
+        release.wait(30)
+        return list(work)
+
+    together: Together[int, int] = Together(compute, most=4)
+    first = threading.Thread(target=together.answer, args=([1], Deadline(30)))
+    first.start()
+    began.wait(30)
+    with pytest.raises(GetInstanceError):
+        together.answer([2], Deadline(0.01))
+    release.set()
+    first.join()
+    assert together.answer([3], Deadline(30)) == [3]
+    assert batches == [[1], [3]]
+
+
 def test_the_rate_limit_is_one_for_all_who_open_the_file(tmp_path: Path) -> None:
     one, two = RateLimit(tmp_path / "rate"), RateLimit(tmp_path / "rate")
-    for limit in (one, two, one):
-        limit.admit(3 / 60 * 20)  # one a second, so that the burst is one
+    one.admit(0.01)
+    for limit in (one, two):
         with pytest.raises(TooManyRequests):
-            (two if limit is one else one).admit(1)
-        break
-    one.admit(0)
+            limit.admit(0.01)
+        limit.admit(0)
 
 
 def test_the_rate_limit_lets_a_second_of_requests_through_at_once(tmp_path: Path) -> None:

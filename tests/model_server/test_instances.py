@@ -23,7 +23,7 @@ from tests.model_server.tiny_plugin import DEADLY, HELD
 
 
 class Traffic:
-    """Clients that ask without a pause and note every answer."""
+    """Clients that ask all the time and note every answer."""
 
     def __init__(self, url: str, clients: int = 3) -> None:
         self._url = url
@@ -34,7 +34,7 @@ class Traffic:
     def _ask(self, keep_alive: bool) -> None:
         headers = {"Authorization": TOKEN} | ({} if keep_alive else {"Connection": "close"})
         with httpx.Client(trust_env=False, timeout=30, headers=headers) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(0.01):
                 try:
                     answer = client.post(self._url, content=body(picture("red")))
                     values = answer.json()
