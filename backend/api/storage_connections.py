@@ -74,7 +74,7 @@ class FileIn(Body):
 
 
 class UploadsIn(Body):
-    """Files to upload, sorted by key."""
+    """Files to upload."""
 
     bucket: str = Field(max_length=63)
     create_bucket: bool = True

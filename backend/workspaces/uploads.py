@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
 
-from backend.errors import BucketMissing, InvalidRequest
+from backend.errors import BucketMissing
 from backend.storage import ObjectInfo, ObjectStore
+
+_ASKERS = 16
 
 
 @dataclass(frozen=True)
@@ -31,42 +33,25 @@ class Plan:
 def plan(
     store: ObjectStore, bucket: str, files: Sequence[File], *, create_bucket: bool, expires: timedelta
 ) -> Plan:
-    """One walk over the listing beside the files, which must be sorted by key.
+    """Ask the store for each file: stores list in orders of their own, so a listing cannot be relied on.
 
-    Raises `InvalidRequest` when they are not, `BucketMissing`, and what the store raises.
+    Raises `BucketMissing`, and what the store raises.
     """
-    keys = [file.key.encode() for file in files]
-    if any(first >= second for first, second in pairwise(keys)):
-        raise InvalidRequest("the files must be sorted by the UTF-8 bytes of their keys, each key once")
     created = False
     if not store.bucket_exists(bucket):
         if not create_bucket:
             raise BucketMissing(f"there is no bucket {bucket!r}")
         store.ensure_bucket(bucket)
         created = True
-    present = {} if created else _present(store, bucket, files)
+    present: list[ObjectInfo | None] = [None] * len(files)
+    if not created:
+        with ThreadPoolExecutor(_ASKERS, thread_name_prefix="stat") as pool:
+            present = list(pool.map(lambda file: store.stat(bucket, file.key), files))
     urls = [
-        (
-            file.key,
-            None if _is_same(file, present.get(file.key)) else store.presigned_put(bucket, file.key, expires),
-        )
-        for file in files
+        (file.key, None if _is_same(file, info) else store.presigned_put(bucket, file.key, expires))
+        for file, info in zip(files, present, strict=True)
     ]
     return Plan(urls, created)
-
-
-def _present(store: ObjectStore, bucket: str, files: Sequence[File]) -> dict[str, ObjectInfo]:
-    """What the bucket has between the first key and the last."""
-    wanted = {file.key for file in files}
-    last = files[-1].key.encode()
-    found: dict[str, ObjectInfo] = {}
-    # A key without its last character sorts before it, so that the listing starts with the first file.
-    for info in store.list(bucket, "", start_after=files[0].key[:-1]):
-        if info.key.encode() > last:
-            break
-        if info.key in wanted:
-            found[info.key] = info
-    return found
 
 
 def _is_same(file: File, info: ObjectInfo | None) -> bool:
