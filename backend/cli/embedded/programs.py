@@ -147,7 +147,7 @@ def _store(home: Home, ports: Ports) -> Program:
         "volume.preStopSeconds": "0",
         "master.volumeSizeLimitMB": "1024",
         "master.telemetry": "false",
-        "master.electionTimeout": "1s",  # the only master elects itself, by default after 10 to 20 s
+        "master.peers": "none",  # nobody else votes: without it a restart waits up to 20 s for an election
         "filer": "true",
         "filer.localSocket": str(home.run / "filer.sock"),
         "s3": "true",
@@ -164,9 +164,9 @@ def _store(home: Home, ports: Ports) -> Program:
         "server",
         *(f"-{k}={v}" for k, v in options.items()),
     )
-    # Its filer waits 15 s for its own subscriptions before it ends; by then all clients have stopped, and
-    # what it has acknowledged is on the disk.
-    return Program(STORE, 20, command, folder, stop_seconds=3)
+    # It waits in vain for its own subscriptions before it ends. By then all clients have stopped, and what it
+    # has acknowledged is on the disk.
+    return Program(STORE, 20, command, folder, stop_seconds=2)
 
 
 def _api(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
@@ -181,9 +181,10 @@ def _api(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
         "--threads",
         "8",
     ]
-    options += ["--timeout", "60", "--graceful-timeout", "10", "--keep-alive", "5", "--no-control-socket"]
+    options += ["--timeout", "60", "--graceful-timeout", "3", "--keep-alive", "5", "--no-control-socket"]
     if os.path.isdir("/dev/shm"):
         options += ["--worker-tmp-dir", "/dev/shm"]  # a busy disk must not look like a stuck worker
+    options += ["--config", "python:backend.cli.embedded.apiserver"]
     command = (sys.executable, "-m", "gunicorn", *options, "backend.app:create_app()")
     return Program(API, 30, command, home.path, {**settings, "OMP_NUM_THREADS": "1"}, stop_seconds=15)
 
