@@ -49,6 +49,7 @@ def test_a_missing_program_is_named_with_the_pip_command(
 def test_a_taken_port_is_named_with_its_owner_and_the_fix(cli: Sightloop, folder: Path) -> None:
     base = free_base()
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", base + 2))
         taken.listen()
         result = cli("up", "--data-dir", str(folder), "--port", str(base), "--json")
