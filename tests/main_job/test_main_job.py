@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
-import signal
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from plugins import bundle
@@ -148,14 +147,21 @@ def test_stop_and_start_keep_endpoint_and_token(stack: Stack, service: Service) 
     assert _ask(service, _image(encode(crop("grass", 0)))).status_code == 200
 
 
-def test_a_killed_worker_does_not_stop_the_training(stack: Stack, dataset: str) -> None:
+def test_a_training_survives_its_process_and_its_worker_being_killed(stack: Stack, dataset: str) -> None:
+    def attempt() -> int:
+        task = stack.get("/training-tasks/survivor")
+        return int(task["attempt"]) if task["state"] == "training" else 0
+
     stack.run(*train("survivor", dataset, "25s"))
-    until(lambda: _state(stack, "survivor") == "training", "the training", seconds=60)
+    until(lambda: attempt() == 1, "the training", seconds=60)
     programs = {program["name"]: program["pid"] for program in stack.json("status")["programs"]}
-    os.kill(programs["worker-train"], signal.SIGKILL)
+    worker = psutil.Process(programs["worker-train"])
+    worker.children()[0].kill()
+    until(lambda: attempt() == 2, "the second attempt", seconds=60)
+    worker.kill()
     until(lambda: _state(stack, "survivor") in ("succeeded", "failed"), "the end of the task", seconds=150)
     task = stack.json("tasks", "show", "survivor")
-    assert (task["state"], task["attempt"]) == ("succeeded", 2)
+    assert (task["state"], task["attempt"]) == ("succeeded", 3)
     assert "survivor" in [model["name"] for model in stack.json("models", "list")]
 
 
