@@ -12,7 +12,7 @@ class Params:
     """One number, to have a form."""
 
     side: int = field(
-        default=8, metadata={"help": "Side in pixels that images are reduced to.", "minimum": 1, "maximum": 64}
+        default=8, metadata={"help": "Side in pixels of the reduced images.", "minimum": 1, "maximum": 64}
     )
 
 
