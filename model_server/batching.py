@@ -1,8 +1,8 @@
 """Who may use the model now: a bounded queue in order of arrival, before a fixed number of places.
 
-No request waits for another to make a batch: on the CPU four images together take nearly four times as long
-as one (benchmarks/model_server.md). But those that are waiting anyway when the model becomes free go to it
-together, which saves some percent. What helps more is to decode the next images while the model works, and
+No request waits for another to make a batch: on the CPU two images together take nearly twice as long as one
+(benchmarks/model_server.md). But those that are waiting anyway when the model becomes free go to it together,
+which saves some percent. What helps more is to decode the next images while the model works, and
 to admit only as much work as can be answered in time.
 """
 

@@ -26,7 +26,7 @@ from plugins import bundle as bundles
 from plugins import images, registry
 from plugins.contract import DecodedImage, PluginError, Prediction, Predictor
 
-MOST_TOGETHER = 4  # more gain nothing on a CPU and let the first wait longer
+MOST_TOGETHER = 2  # four are no cheaper an image, and let the first wait longer
 
 _log = structlog.get_logger(__name__)
 
