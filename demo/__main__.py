@@ -64,6 +64,8 @@ def main(data: Path | None) -> None:
     click.echo(f"Console         {stack['console']}\nREST API        {stack['api']}")
     click.echo(f"Object store    {stack['s3']['endpoint']}\nService         {endpoint}")
     click.echo(f"More images     sightloop predict {name} IMAGE...\nStop it         sightloop down")
+    if shutil.which("sightloop", path=os.environ["PATH"].partition(os.pathsep)[2]) is None:
+        click.echo("(`sightloop` is in .venv/bin; `. .venv/bin/activate` puts it on the PATH of this shell)")
 
 
 def own(data: Path) -> tuple[Path, Path]:

@@ -80,7 +80,7 @@ def _metric_lines(rows: Iterable[Resource]) -> list[str]:
     epochs: dict[tuple[int, str, float], dict[str, float]] = {}
     for row in rows:
         epochs.setdefault((row["attempt"], row["step"], row["epoch"]), {})[row["name"]] = row["value"]
-    return [f"  {step} epoch {epoch:g}: {show.text(values)}" for (_, step, epoch), values in epochs.items()]
+    return [f"  {step} epoch {epoch:.3g}: {show.text(values)}" for (_, step, epoch), values in epochs.items()]
 
 
 def follow_logs(shell: Shell, name: str, query: dict[str, Any]) -> None:
