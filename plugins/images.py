@@ -174,4 +174,4 @@ def _to_rgb(opened: Image.Image) -> Image.Image:
         rgba = opened.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return opened.convert("RGB")
+    return opened if opened.mode == "RGB" else opened.convert("RGB")
