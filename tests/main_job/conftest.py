@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,77 +11,44 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cli import program
+from tests.cli.program import free_base, sightloop
 from tests.plugins.photographs import MATERIALS, crop, encode
-from tests.valkey import free_port
 
 PER_CLASS = 24
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A running stack and the command line that talks to it."""
+class Stack(program.Stack):
+    """A running stack, its command line and its REST API."""
 
-    data_dir: Path
-    api: str
-    token: str
+    @property
+    def api(self) -> str:
+        """The address of the REST API."""
+        return f"http://127.0.0.1:{self.port}/api/v1"
 
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """One command that must exit with `code`. Answers what it printed, or its errors if it failed."""
-        done = sightloop(self.data_dir, *arguments)
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout if code == 0 else done.stderr
-
-    def json(self, *arguments: str) -> Any:
-        """One command with --json."""
-        return json.loads(self.run(*arguments, "--json"))
+    def call(self, method: str, path: str) -> httpx.Response:
+        """One request to the REST API."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return httpx.request(method, f"{self.api}{path}", headers=headers, timeout=30)
 
     def get(self, path: str) -> Any:
         """One answer of the REST API."""
-        answer = httpx.get(f"{self.api}{path}", headers={"Authorization": f"Bearer {self.token}"}, timeout=30)
+        answer = self.call("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.json()
-
-
-def sightloop(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The real program in a process of its own."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("SIGHTLOOP_")}
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("sightloop")), "--data-dir", str(data_dir), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=150,
-        env=environ,
-        check=False,
-    )
-
-
-def _free_range() -> int:
-    """A base port with free ports behind it, below those that the system gives to clients."""
-    for base in range(11000, 30000, 100):
-        if all(_is_free(base + offset) for offset in range(12)):
-            return base
-    raise AssertionError(f"no free ports; {free_port()} would be one")
-
-
-def _is_free(port: int) -> bool:
-    import socket
-
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Started once, stopped at the end."""
-    data_dir = tmp_path_factory.mktemp("stack")
-    started = sightloop(data_dir, "up", "--port", str(_free_range()), "--json")
+    made = Stack(tmp_path_factory.mktemp("stack"), free_base())
     try:
-        assert started.returncode == 0, started.stderr
-        up = json.loads(started.stdout)
-        token = (data_dir / "secrets" / "admin-token").read_text().strip()
-        yield Stack(data_dir, up["api"], token)
+        up = json.loads(made.run("up", "--port", str(made.port), "--json"))
+        assert up["api"] == made.api
+        yield made
     finally:
-        sightloop(data_dir, "down")
+        sightloop("--data-dir", str(made.data_dir), "down")
 
 
 @pytest.fixture(scope="session")

@@ -132,9 +132,7 @@ def test_a_service_has_its_instances_and_scales(stack: Stack, service: Service) 
 
 
 def test_a_served_model_is_not_deleted(stack: Stack, service: Service, model: str) -> None:
-    answer = httpx.delete(
-        f"{stack.api}/models/{model}", headers={"Authorization": f"Bearer {stack.token}"}, timeout=30
-    )
+    answer = stack.call("DELETE", f"/models/{model}")
     assert answer.status_code == 409
     assert answer.json()["code"] == "in_use"
 
