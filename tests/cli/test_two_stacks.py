@@ -24,6 +24,7 @@ def second(stack: Stack) -> Iterator[Stack]:
     other = started(path / f"zweite Daten für {'x' * 60}")
     yield other
     other.run("down")
+    shutil.rmtree(Home(other.data_dir).run, ignore_errors=True)
     shutil.rmtree(path, ignore_errors=True)
 
 
