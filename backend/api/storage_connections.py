@@ -50,6 +50,7 @@ class ConnectionOut(Out):
     """A storage connection, without its secret key."""
 
     name: str
+    state: str
     endpoint: str
     public_endpoint: str
     region: str

@@ -52,9 +52,10 @@ class TokenIn(Body):
 
 
 class TokenOut(Out):
-    """An API token, without its text."""
+    """An API token, without its text. `state` is `valid` or `expired`."""
 
     name: str
+    state: str
     role: str
     created_at: datetime
     expires_at: datetime | None
@@ -114,10 +115,8 @@ def create_token(body: TokenIn) -> Response:
         text, row = registry.create_token(
             session, workspace_id(), body.name, expires_in_days=body.expires_in_days
         )
-    made = TokenMade(
-        name=row.name, role=row.role, created_at=row.created_at, expires_at=row.expires_at, token=text
-    )
-    return answer(made, 201)
+    shown = TokenOut.model_validate(row)
+    return answer(TokenMade(**shown.model_dump(), token=text), 201)
 
 
 @bp.delete("/tokens/<name>", responses={"204": None}, summary="Revoke an API token")

@@ -20,7 +20,7 @@ def tokens() -> None:
 @pass_shell
 def list_(shell: Shell) -> None:
     """List the API tokens, without their texts."""
-    columns = ("name", "role", "created_at", "expires_at")
+    columns = ("name", "state", "created_at", "expires_at")
     show.listing(shell, shell.client.items("/tokens"), columns, "There are no tokens.")
 
 

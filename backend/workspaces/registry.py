@@ -83,9 +83,7 @@ def _sha256(text: str) -> str:
 def token_of(session: Session, text: str) -> ApiToken | None:
     """The valid token with this text. The lookup is by hash: its timing tells nothing of the text."""
     row = session.scalar(select(ApiToken).where(ApiToken.sha256 == _sha256(text)))
-    if row is None or (row.expires_at is not None and row.expires_at < now()):
-        return None
-    return row
+    return row if row is not None and row.state == "valid" else None
 
 
 def create_workspace(session: Session, name: str) -> tuple[Workspace, str]:

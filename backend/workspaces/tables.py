@@ -40,6 +40,11 @@ class StorageConnection(Base):
     addressing: Mapped[str] = mapped_column(String(10), default="auto")
     created_at: Mapped[datetime] = mapped_column(default=now)
 
+    @property
+    def state(self) -> str:
+        """Always `ready`: a connection is tested before it is saved."""
+        return "ready"
+
 
 class ApiToken(Base):
     """A bearer token of the REST API. `role` is `admin` (a member of the workspace) or `host`."""
@@ -54,3 +59,8 @@ class ApiToken(Base):
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
+
+    @property
+    def state(self) -> str:
+        """`valid` or `expired`; a revoked token has no row."""
+        return "expired" if self.expires_at is not None and self.expires_at < now() else "valid"
