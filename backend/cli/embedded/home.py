@@ -130,8 +130,9 @@ class Home:
     def _make_folders(self) -> None:
         if self.run.parent.parent == Path(_SHORT_ROOT):
             private_folder(self.run.parent)
+        # First what tells `_check_content` that the folder is ours: another `up` may look at this moment.
         inside = ("secrets", "logs", "valkey", "store", "store/data", "host", "host/services.d")
-        for folder in (self.path, self.run, *(self.path / name for name in inside)):
+        for folder in (self.path, *(self.path / name for name in inside), self.run):
             private_folder(folder)
 
     def _check_name(self) -> None:
