@@ -17,6 +17,7 @@ from backend.training import registry as tasks
 from backend.training.lifecycle import ACTIVE, TaskState
 from backend.training.tables import TrainingTask
 from workers.process import is_gone
+from workers.scratch import forget
 
 logger = structlog.get_logger()
 _GRACE = timedelta(seconds=15)
@@ -42,6 +43,8 @@ def _lose_tasks(runtime: Runtime) -> None:
             logger.warning("worker_lost", task=task.name, attempt=task.attempt, queued_again=queued)
         if queued:
             enqueue(runtime.redis, task.queue, RUN_TRAINING, task.id, attempt=task.attempt)
+        else:  # it ended without its worker, which would have tidied up
+            forget(runtime.settings, task_id)
 
 
 def _is_lost(task: TrainingTask, silent: datetime) -> bool:

@@ -7,7 +7,6 @@ back to the queue and the next attempt goes on from what lies in its folder).
 from __future__ import annotations
 
 import errno
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from plugins.contract import Algorithm, AttemptLost, Plugin, PluginError, Traini
 from workers import evaluate, export, prepare
 from workers.context import Context, Heart, Record
 from workers.process import identity, process_runtime
+from workers.scratch import forget, task_folder
 
 logger = structlog.get_logger()
 
@@ -84,12 +84,7 @@ def execute(runtime: Runtime, task_id: int) -> None:
     finally:
         heart.end()
         structlog.contextvars.clear_contextvars()
-    shutil.rmtree(attempt.folder, ignore_errors=True)
-
-
-def task_folder(runtime: Runtime, task_id: int) -> Path:
-    """Where the attempts of a task keep their caches and checkpoints; removed when the task has ended."""
-    return runtime.settings.data_dir / "work" / f"task-{task_id}"
+    forget(runtime.settings, task_id)
 
 
 def _take(runtime: Runtime, task_id: int) -> Attempt | None:
@@ -103,7 +98,7 @@ def _take(runtime: Runtime, task_id: int) -> Attempt | None:
         session.refresh(task, ["dataset"])
     plugin, algorithm = registry.algorithm(task.algorithm)
     record = Record(runtime.sessions, task.id, task.attempt, trained_before=task.trained_seconds)
-    return Attempt(runtime, task, plugin, algorithm, record, task_folder(runtime, task_id))
+    return Attempt(runtime, task, plugin, algorithm, record, task_folder(runtime.settings, task_id))
 
 
 def _steps(attempt: Attempt) -> None:
@@ -198,8 +193,3 @@ def _explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
         return "out_of_memory", "the training needs more memory than the worker has; try a smaller image size"
     return AppError.code, f"an unexpected {type(error).__name__}; the worker's log has the details"
-
-
-def forget(runtime: Runtime, task_id: int) -> None:
-    """Remove the folder of a task that ended without its worker."""
-    shutil.rmtree(task_folder(runtime, task_id), ignore_errors=True)

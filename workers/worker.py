@@ -18,6 +18,7 @@ from backend.training.lifecycle import FINAL, TaskState
 from backend.training.tables import TrainingTask
 from workers.process import die_with_parent
 from workers.reaper import reap
+from workers.scratch import forget
 
 logger = structlog.get_logger()
 REAP_SECONDS = 5
@@ -69,10 +70,13 @@ class SightloopWorker(Worker):
         with transaction(self._runtime.sessions) as session:
             task = session.get_one(TrainingTask, task_id)
             state = TaskState(task.state)
-            if state in FINAL or state is TaskState.QUEUED or not tasks.lose(session, task, reason):
+            if state in FINAL or state is TaskState.QUEUED:
                 return
-            job = (task.queue, task.id, task.attempt)
-        enqueue(self._runtime.redis, job[0], RUN_TRAINING, job[1], attempt=job[2])
+            queued = tasks.lose(session, task, reason)
+        if queued:
+            enqueue(self._runtime.redis, task.queue, RUN_TRAINING, task.id, attempt=task.attempt)
+        else:  # it ended without its process, which would have tidied up
+            forget(self._runtime.settings, task_id)
 
     def _reap(self) -> None:
         if time.monotonic() - self._reaped < REAP_SECONDS - 1:
