@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 API_VERSION = 1
 
@@ -81,10 +81,41 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What to do with an answer: act on `label` (then `reason` is empty), or on none of the classes.
+
+    The reasons for none: `not_sure`, no class is likely enough; `unlike_training`, the image is not like
+    those that the model has learned from.
+    """
+
+    label: str | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """The outputs for one image; of a classifier all classes by falling confidence."""
+    """The outputs for one image; of a classifier all classes by falling confidence. `decision` is None for
+    models that have learned no thresholds.
+    """
 
     outputs: tuple[Output, ...]
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where in an image a model found what speaks for a class.
+
+    `grid` is laid evenly over the whole upright image, its rows from top to bottom, each from left to right.
+    Its values are in -1..1: above 0 the place speaks for `label`, below 0 for other classes, and the place
+    that says most has the absolute value 1. Times `peak` (0 or more, in natural logarithms of odds) the mean
+    of all places, plus what the model adds for the class in any image, is how far the score of `label` lies
+    above the mean score of all classes; so grids of several images compare when multiplied by their peaks.
+    """
+
+    label: str
+    grid: tuple[tuple[float, ...], ...]
+    peak: float
 
 
 class DecodedImage(Protocol):
@@ -114,6 +145,18 @@ class Predictor(Protocol):
         """One prediction an image, in order.
 
         Raises `PluginError` when the model cannot answer for one of them.
+        """
+
+
+@runtime_checkable
+class Explainer(Protocol):
+    """A predictor that can also show where in an image the evidence for a class lies."""
+
+    def explain(self, images: Sequence[DecodedImage], labels: Sequence[str] | None = None) -> list[Evidence]:
+        """The evidence for one class an image, in order: for `labels`, else for the most likely class.
+
+        Raises `PluginError`: `cannot_explain` when this model has no such maps (also for no images, which is
+        how to ask), `unknown_label` for a label that it does not know.
         """
 
 
