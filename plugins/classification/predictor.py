@@ -10,17 +10,28 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from plugins.classification import preprocess
-from plugins.contract import DecodedImage, Output, PluginError, Prediction
+from plugins.classification import evidence, preprocess
+from plugins.contract import DecodedImage, Evidence, Output, PluginError, Prediction
 
 _BATCH = 32  # larger ones are not faster and take more memory
 
+Floats = npt.NDArray[np.float32]
+
 
 class ClassificationPredictor:
-    """Maps images to class probabilities; thread-safe, as an ONNX Runtime session is."""
+    """Maps images to class probabilities; thread-safe, as an ONNX Runtime session is.
 
-    def __init__(self, session: Any, labels: Sequence[str], size: int) -> None:
+    The graph answers `probabilities` (images, classes); graphs of one network also `features`
+    (images, channels), what its last layer sees, and `maps` (images, channels, height, width), of which the
+    features are the mean. Only what is needed is asked for.
+    """
+
+    def __init__(
+        self, session: Any, labels: Sequence[str], size: int, *, head: evidence.Head | None = None
+    ) -> None:
         self._session, self._labels, self._size = session, tuple(labels), size
+        self._places = {label: place for place, label in enumerate(self._labels)}
+        self._head = head if "maps" in {output.name for output in session.get_outputs()} else None
 
     @property
     def wanted_side(self) -> int:
@@ -35,18 +46,59 @@ class ClassificationPredictor:
             for row in self.probabilities(preprocess.batch(images[start : start + _BATCH], self._size))
         ]
 
-    def probabilities(self, rows: preprocess.Pixels) -> npt.NDArray[np.float32]:
+    def probabilities(self, rows: preprocess.Pixels) -> Floats:
         """(images, size, size, 3) bytes -> (images, classes), each row summing to 1. Raises `PluginError`."""
-        try:
-            (answer,) = self._session.run(None, {"images": rows})
-        except Exception as error:  # ONNX Runtime has no common base class for what it raises
-            raise PluginError("model_failed", f"the model failed: {error}") from error
-        probabilities: npt.NDArray[np.float32] = answer
-        if not np.isfinite(probabilities).all():
-            raise PluginError("model_failed", "the model answered a value that is not a number")
+        (probabilities,) = self.outputs(rows, "probabilities")
         return probabilities
 
-    def _prediction(self, row: npt.NDArray[np.float32]) -> Prediction:
+    def outputs(self, rows: preprocess.Pixels, *names: str) -> list[Floats]:
+        """(images, size, size, 3) bytes -> the graph's outputs of these names. Raises `PluginError`."""
+        try:
+            answers: list[Floats] = self._session.run(list(names), {"images": rows})
+        except Exception as error:  # ONNX Runtime has no common base class for what it raises
+            raise PluginError("model_failed", f"the model failed: {error}") from error
+        if not all(np.isfinite(answer).all() for answer in answers):
+            raise PluginError("model_failed", "the model answered a value that is not a number")
+        return answers
+
+    def explain(self, images: Sequence[DecodedImage], labels: Sequence[str] | None = None) -> list[Evidence]:
+        """Class activation maps of the last feature maps; see `plugins.contract.Explainer`."""
+        if self._head is None:
+            raise PluginError(
+                "cannot_explain",
+                "this model has no evidence maps: it joins several networks or views, or was exported by an "
+                "older release; a model trained anew with one network has them",
+            )
+        wanted = None if labels is None else [self._place(label) for label in labels]
+        if wanted is not None and len(wanted) != len(images):
+            raise ValueError(f"{len(wanted)} labels for {len(images)} images")
+        return [
+            found
+            for start in range(0, len(images), _BATCH)
+            for found in self._evidence(
+                self._head,
+                preprocess.batch(images[start : start + _BATCH], self._size),
+                wanted and wanted[start : start + _BATCH],
+            )
+        ]
+
+    def _evidence(
+        self, head: evidence.Head, rows: preprocess.Pixels, wanted: Sequence[int] | None
+    ) -> list[Evidence]:
+        probabilities, maps = self.outputs(rows, "probabilities", "maps")
+        targets = probabilities.argmax(1) if wanted is None else np.array(wanted, np.intp)
+        found = evidence.shares(maps, head, targets)
+        return [
+            evidence.evidence(self._labels[place], share)
+            for place, share in zip(targets.tolist(), found, strict=True)
+        ]
+
+    def _place(self, label: str) -> int:
+        if label not in self._places:
+            raise PluginError("unknown_label", f"the model knows no class {label!r}")
+        return self._places[label]
+
+    def _prediction(self, row: Floats) -> Prediction:
         order = np.argsort(-row, kind="stable").tolist()
         confidences = row.tolist()
         return Prediction(
@@ -67,6 +119,7 @@ def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> C
         session = onnxruntime.InferenceSession(
             (folder / model["file"]).read_bytes(), options, providers=["CPUExecutionProvider"]
         )
-    except Exception as error:  # see probabilities
+    except Exception as error:  # see ClassificationPredictor.outputs
         raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
-    return ClassificationPredictor(session, model["labels"], int(model["image_size"]))
+    head = evidence.read_head(folder, len(model["labels"]))
+    return ClassificationPredictor(session, model["labels"], int(model["image_size"]), head=head)
