@@ -14,9 +14,6 @@ from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
 
-# The network sees (value - MEAN) / SCALE of each byte; the exported graph does that itself.
-MEAN, SCALE = 127.0, 128.0
-
 
 def pixels(image: Image.Image, size: int) -> Pixels:
     """An RGB image of any size -> (size, size, 3) bytes."""

@@ -165,7 +165,7 @@ def test_a_killed_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyP
         report(name, value, epoch=epoch)
 
     context.report = killed  # type: ignore[method-assign]
-    monkeypatch.setattr("plugins.classification.trainer.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("plugins.classification.trainer.finetune.CHECKPOINT_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         train(context)
     monkey["armed"] = False

