@@ -59,9 +59,10 @@ def create_app(
             rate.admit(current().rate_limit)
         started, times = time.monotonic(), Times()
         top_k = _top_k(request.args.get("top_k"))
+        explain = _flag("explain", request.args.get("explain"))
         items = payload.parse(body, max_images=config.max_images)
         with metrics.QUEUED.track_inprogress():
-            answers = engine.answer(items, top_k=top_k, times=times)
+            answers = engine.answer(items, top_k=top_k, explain=explain, times=times)
         metrics.SECONDS.observe(time.monotonic() - started)
         return _answered(answers, config, times)
 
@@ -130,6 +131,12 @@ def _top_k(text: str | None) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 1 <= int(text) <= MAX_TOP_K:
         raise errors.InputFormatError(f"top_k must be a whole number from 1 to {MAX_TOP_K}")
     return int(text)
+
+
+def _flag(name: str, text: str | None) -> bool:
+    if text not in (None, "true", "false"):
+        raise errors.InputFormatError(f"{name} must be true or false")
+    return text == "true"
 
 
 def _answered(answers: list[Result | errors.ServingError], config: ServiceConfig, times: Times) -> Response:

@@ -17,6 +17,41 @@ _RESULT = {
             "required": ["height", "width"],
             "properties": {"height": {"type": "integer"}, "width": {"type": "integer"}},
         },
+        "decision": {"$ref": "#/components/schemas/Decision"},
+        "evidence": {"$ref": "#/components/schemas/Evidence"},
+    },
+}
+_DECISION = {
+    "type": "object",
+    "description": "What to do with the answer; only of models that have learned thresholds.",
+    "required": ["label", "reason"],
+    "properties": {
+        "label": {"type": ["string", "null"], "description": "Act on this class; null: on none of them."},
+        "reason": {
+            "enum": ["", "not_sure", "unlike_training"],
+            "description": "Empty with a class. `not_sure`: no class is likely enough. `unlike_training`: "
+            "the image is not like those that the model has learned from.",
+        },
+    },
+}
+_EVIDENCE = {
+    "type": "object",
+    "description": "Where in the image the model found what speaks for a class; only with `explain=true`.",
+    "required": ["label", "grid", "peak"],
+    "properties": {
+        "label": {"type": "string", "description": "The class, the first of `output`."},
+        "grid": {
+            "type": "array",
+            "description": "Rows from top to bottom, laid evenly over the whole upright image. Above 0 the "
+            "place speaks for the class, below 0 against it; the place that says most has 1 or -1.",
+            "items": {"type": "array", "items": {"type": "number", "minimum": -1, "maximum": 1}},
+        },
+        "peak": {
+            "type": "number",
+            "minimum": 0,
+            "description": "What 1 in the grid stands for, in natural logarithms of odds: multiply by it to "
+            "compare images.",
+        },
     },
 }
 _OUTPUT = {
@@ -72,7 +107,13 @@ def document(config: ServiceConfig) -> dict[str, Any]:
                 "in": "query",
                 "description": "How many classes to answer.",
                 "schema": {"type": "integer", "minimum": 1, "default": 5},
-            }
+            },
+            {
+                "name": "explain",
+                "in": "query",
+                "description": "Whether to add `evidence`; refused with 1001 by models that cannot.",
+                "schema": {"type": "boolean", "default": False},
+            },
         ],
         "requestBody": {"required": True, "content": _content("Request")},
         "responses": {
@@ -94,6 +135,8 @@ def document(config: ServiceConfig) -> dict[str, Any]:
                 "Request": _request(config.max_images),
                 "Output": _OUTPUT,
                 "Result": _RESULT,
+                "Decision": _DECISION,
+                "Evidence": _EVIDENCE,
                 "Answer": _answer(),
                 "Error": _error(),
             },

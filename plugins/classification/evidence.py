@@ -48,7 +48,7 @@ _FOR, _AGAINST = np.array([0.10, 0.13]), np.array([-0.04, -0.15])
 
 @dataclass(frozen=True)
 class Head:
-    """The last layer, `weight` (classes, channels), `bias` (classes): scores are features @ weight.T + bias."""
+    """The last layer: scores are features @ weight.T + bias. `weight` is (classes, channels)."""
 
     weight: Floats
     bias: Floats
