@@ -12,9 +12,18 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from plugins.contract import Algorithm, DecodedImage, Output, Plugin, PluginError, Prediction
+from plugins.contract import (
+    Algorithm,
+    Decision,
+    DecodedImage,
+    Evidence,
+    Output,
+    Plugin,
+    PluginError,
+    Prediction,
+)
 
-REFUSED, UNFORESEEN, DEADLY, HELD, NOT_A_NUMBER = 13, 14, 15, 16, 17  # pixels of width
+REFUSED, UNFORESEEN, DEADLY, HELD, NOT_A_NUMBER, UNEXPLAINED = 13, 14, 15, 16, 17, 18  # pixels of width
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,38 @@ class TinyPredictor:
         return Prediction(tuple(Output(self._labels[at], float(scores[at])) for at in order))
 
 
+class TinyExplainer(TinyPredictor):
+    """Is sure of red and of nothing else; its evidence is the image's width in hundreds of pixels."""
+
+    can_explain = True
+
+    def predict(self, images: Sequence[DecodedImage]) -> list[Prediction]:
+        return [Prediction(one.outputs, self._decision(one)) for one in super().predict(images)]
+
+    def _decision(self, prediction: Prediction) -> Decision:
+        best = prediction.outputs[0].label
+        return Decision(best) if best.startswith("red") else Decision(None, "not_sure")
+
+    def explain(self, images: Sequence[DecodedImage], labels: Sequence[str] | None = None) -> list[Evidence]:
+        if not self.can_explain:
+            raise PluginError("cannot_explain", "this model is too old for it")
+        if any(image.width == UNEXPLAINED for image in images):
+            raise PluginError("odd", "there is nothing to see here")
+        return [
+            Evidence(label, ((image.width / 100, -1.0),), 2.5)
+            for image, label in zip(images, labels or (), strict=True)
+        ]
+
+
 def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> TinyPredictor:
     if "cannot_open" in model:
         raise PluginError("cannot_open", model["cannot_open"])
     if model.get("dies"):
         os.abort()
+    if "can_explain" in model:
+        explainer = TinyExplainer(folder, model, threads)
+        explainer.can_explain = model["can_explain"]
+        return explainer
     return TinyPredictor(folder, model, threads)
 
 
