@@ -191,6 +191,25 @@ class Evaluation:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Previous:
+    """A model that training may start from: the folder of its verified bundle, and what its trainer said of it.
+
+    `trained` maps the content hash of every image that its weights have learned from, those of the models
+    before it included, to the label that it had then. `required`: the user named this model, so a trainer
+    that cannot start from it refuses (`PluginError`); otherwise it says why in the log and starts afresh.
+    """
+
+    name: str
+    digest: str
+    folder: Path
+    model: Mapping[str, Any]
+    base: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    trained: Mapping[str, str | None]
+    required: bool = False
+
+
 class TrainingContext(Protocol):
     """What the worker gives to a trainer."""
 
@@ -217,6 +236,12 @@ class TrainingContext(Protocol):
     @property
     def folder(self) -> Path:
         """Scratch that outlives a lost worker: caches and checkpoints go here."""
+
+    @property
+    def previous(self) -> Previous | None:
+        """The model to start from, the same one in every attempt. A trainer that did start from it says so
+        with `"parent": previous.name` in the facts of its draft.
+        """
 
     def examples(self, split: Split) -> Sequence[Example]:
         """The snapshot's examples of one side, in a fixed order."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from backend.db import SessionFactory, now, transaction
 from backend.training import records
-from plugins.contract import AttemptLost, Example, Split, TrainingStopped
+from plugins.contract import AttemptLost, Example, Previous, Split, TrainingStopped
 
 _FLUSH_SECONDS = 0.5
 _BEAT_SECONDS = 5.0
@@ -144,6 +144,7 @@ class Context:
     record: Record
     snapshot: Sequence[Example]
     reader: Callable[[Example], bytes]
+    previous: Previous | None = None
 
     def examples(self, split: Split) -> Sequence[Example]:
         """The snapshot's examples of one side."""

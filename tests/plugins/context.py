@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plugins.contract import Example, Split, TrainingStopped
+from plugins.contract import Example, Previous, Split, TrainingStopped
 
 
 @dataclass
@@ -27,6 +27,7 @@ class MemoryContext:
     algorithm: str = "classification-high-performance"
     device: str = "cpu"
     threads: int = 1
+    previous: Previous | None = None
     budget: float = math.inf
     stop_at: int | None = None
     discard: bool = False
