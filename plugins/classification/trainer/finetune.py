@@ -42,24 +42,33 @@ class Recipe:
     mixed: float = 0.7
     average: float = 0.98
     frozen: int = 4  # blocks nearest to the input that stay as they are
+    least_epochs: int = 8
+    patience: int | None = None  # epochs without a better score
 
     def epochs_for(self, images: int) -> int:
         """Epochs that show so many views altogether, within reason."""
-        return min(max(round(self.views / images), 8), 60)
+        return min(max(round(self.views / images), self.least_epochs), 60)
 
 
 RECIPE = Recipe()
 
 
-def fine_tune(context: TrainingContext, network: Network, sides: Mapping[str, Images], size: int) -> str:
+def fine_tune(
+    context: TrainingContext,
+    network: Network,
+    sides: Mapping[str, Images],
+    size: int,
+    recipe: Recipe = RECIPE,
+) -> str:
     """Train all of the network; it then holds what is best, which may be its start."""
-    work = FineTuning(context, network, sides, size)
+    work = FineTuning(context, network, sides, size, recipe)
     started = time.monotonic()
     judged(context, network, sides["validation"])
     plan = Plan(
-        epochs=context.params.epochs or RECIPE.epochs_for(len(sides["train"])),
-        batches=-(-len(sides["train"]) // RECIPE.batch),
-        average=RECIPE.average,
+        epochs=context.params.epochs or recipe.epochs_for(len(sides["train"])),
+        batches=-(-len(sides["train"]) // recipe.batch),
+        average=recipe.average,
+        patience=recipe.patience,
         # The candidates are judged after training, and then the model is written and evaluated.
         reserve=_RESERVE + 8 * (time.monotonic() - started),
         seed=context.params.seed,
@@ -104,8 +113,14 @@ class FineTuning:
     """The work that `plugins.fitting.fit` does: see `plugins.fitting.Work`."""
 
     def __init__(
-        self, context: TrainingContext, network: Network, sides: Mapping[str, Images], size: int
+        self,
+        context: TrainingContext,
+        network: Network,
+        sides: Mapping[str, Images],
+        size: int,
+        recipe: Recipe,
     ) -> None:
+        self.recipe = recipe
         self.context, self.model, self.size = context, copy.deepcopy(network), size
         self.images, self.validation = sides["train"], sides["validation"]
         weights = head.class_weights(self.images.targets, len(context.labels))
@@ -115,26 +130,30 @@ class FineTuning:
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW; layers near the input, which know edges and textures, learn more slowly."""
-        rate = self.context.params.learning_rate or RECIPE.rate
+        rate = self.context.params.learning_rate or self.recipe.rate
         layers = self.model.layers()
-        for layer in layers[: RECIPE.frozen + 1 if RECIPE.frozen else 0]:
+        for layer in layers[: self.recipe.frozen + 1 if self.recipe.frozen else 0]:
             layer.requires_grad_(False)
         groups: list[dict[str, Any]] = []
         for depth, layer in enumerate(layers):
-            lr = rate * RECIPE.decay_of_layers ** (len(layers) - 1 - depth)
+            lr = rate * self.recipe.decay_of_layers ** (len(layers) - 1 - depth)
             for decays in (True, False):
                 parameters = [p for p in layer.parameters() if p.requires_grad and (p.dim() > 1) == decays]
                 if not parameters:
                     continue
-                groups.append({"params": parameters, "lr": lr, "weight_decay": RECIPE.weight_decay * decays})
-        head_rate = rate * RECIPE.head_rate / RECIPE.rate
+                groups.append(
+                    {"params": parameters, "lr": lr, "weight_decay": self.recipe.weight_decay * decays}
+                )
+        head_rate = rate * self.recipe.head_rate / self.recipe.rate
         groups.append({"params": self.model.head.parameters(), "lr": head_rate})
-        return torch.optim.AdamW(groups, weight_decay=RECIPE.weight_decay, fused=True)
+        return torch.optim.AdamW(groups, weight_decay=self.recipe.weight_decay, fused=True)
 
     def batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Augmented batches; the next one is made while this one is used."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
-        places = [order[start : start + RECIPE.batch] for start in range(0, len(order), RECIPE.batch)]
+        places = [
+            order[start : start + self.recipe.batch] for start in range(0, len(order), self.recipe.batch)
+        ]
         with ThreadPoolExecutor(max(1, self.context.threads)) as pool:
             ahead = [
                 pool.submit(self._view, epoch, index) for some in places[first : first + 1] for index in some
@@ -157,8 +176,8 @@ class FineTuning:
         x = exporter.to_input(batch.rows, self.context.device)
         targets = torch.from_numpy(batch.targets).to(self.context.device)
         random = np.random.default_rng(torch.initial_seed())
-        mixes = random.random() < RECIPE.mixed
-        share = float(random.beta(RECIPE.mixup, RECIPE.mixup)) if mixes else 1.0
+        mixes = random.random() < self.recipe.mixed
+        share = float(random.beta(self.recipe.mixup, self.recipe.mixup)) if mixes else 1.0
         share = max(share, 1 - share)  # the first one is the one to recognise
         other = torch.from_numpy(random.permutation(len(targets))).to(x.device)
         scores = self.model(torch.lerp(x[other], x, share))
@@ -169,7 +188,7 @@ class FineTuning:
 
     def _cross_entropy(self, scores: Tensor, targets: Tensor) -> Tensor:
         return functional.cross_entropy(
-            scores.float(), targets, self.weights, label_smoothing=RECIPE.smoothing
+            scores.float(), targets, self.weights, label_smoothing=self.recipe.smoothing
         )
 
     def score(self, model: torch.nn.Module) -> Score:

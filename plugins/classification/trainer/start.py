@@ -24,7 +24,7 @@ def start(context: TrainingContext, network: Network, sides: Mapping[str, Images
         layer, record = fitting.read_checkpoint(path)
         network.head.load_state_dict(layer)
     else:
-        fitted = _fit_head(context, network, sides["train"])
+        fitted = fit_head(context, network, sides["train"])
         record = {"strength": fitted.strength}
         with torch.no_grad():
             network.head.weight.copy_(torch.from_numpy(fitted.weight))
@@ -41,7 +41,7 @@ def start(context: TrainingContext, network: Network, sides: Mapping[str, Images
     return strength
 
 
-def _fit_head(context: TrainingContext, network: Network, images: Images) -> head.Head:
+def fit_head(context: TrainingContext, network: Network, images: Images) -> head.Head:
     """Fit the last layer on features of the images and of their mirror images."""
     views = [features(context, network, images.plain)]
     if len(views[0]) < len(images):
