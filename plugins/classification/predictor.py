@@ -11,7 +11,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from plugins.classification import evidence, preprocess
-from plugins.contract import DecodedImage, Evidence, Output, PluginError, Prediction
+from plugins.classification.trust import Trust
+from plugins.contract import Decision, DecodedImage, Evidence, Output, PluginError, Prediction
 
 _BATCH = 32  # larger ones are not faster and take more memory
 
@@ -27,11 +28,22 @@ class ClassificationPredictor:
     """
 
     def __init__(
-        self, session: Any, labels: Sequence[str], size: int, *, head: evidence.Head | None = None
+        self,
+        session: Any,
+        labels: Sequence[str],
+        size: int,
+        *,
+        trust: Trust | None = None,
+        head: evidence.Head | None = None,
     ) -> None:
         self._session, self._labels, self._size = session, tuple(labels), size
         self._places = {label: place for place, label in enumerate(self._labels)}
-        self._head = head if "maps" in {output.name for output in session.get_outputs()} else None
+        known = {output.name for output in session.get_outputs()}
+        self._trust = trust
+        self._head = head if "maps" in known else None
+        # A model of several networks has no features: its decisions rest on the confidence alone.
+        needed = trust is not None and trust.reference is not None and "features" in known
+        self._needed = ("probabilities", "features") if needed else ("probabilities",)
 
     @property
     def wanted_side(self) -> int:
@@ -41,9 +53,9 @@ class ClassificationPredictor:
     def predict(self, images: Sequence[DecodedImage]) -> list[Prediction]:
         """All classes by falling confidence, an image. Raises `PluginError`."""
         return [
-            self._prediction(row)
+            prediction
             for start in range(0, len(images), _BATCH)
-            for row in self.probabilities(preprocess.batch(images[start : start + _BATCH], self._size))
+            for prediction in self._predict(preprocess.batch(images[start : start + _BATCH], self._size))
         ]
 
     def probabilities(self, rows: preprocess.Pixels) -> Floats:
@@ -98,12 +110,20 @@ class ClassificationPredictor:
             raise PluginError("unknown_label", f"the model knows no class {label!r}")
         return self._places[label]
 
-    def _prediction(self, row: Floats) -> Prediction:
+    def _predict(self, rows: preprocess.Pixels) -> list[Prediction]:
+        probabilities, *features = self.outputs(rows, *self._needed)
+        if self._trust is None:
+            return [Prediction(self._outputs(row)) for row in probabilities]
+        decided = self._trust.decide(probabilities, features[0] if features else None)
+        return [
+            Prediction(self._outputs(row), Decision(None if place is None else self._labels[place], reason))
+            for row, (place, reason) in zip(probabilities, decided, strict=True)
+        ]
+
+    def _outputs(self, row: Floats) -> tuple[Output, ...]:
         order = np.argsort(-row, kind="stable").tolist()
         confidences = row.tolist()
-        return Prediction(
-            tuple(Output(self._labels[index], min(max(confidences[index], 0.0), 1.0)) for index in order)
-        )
+        return tuple(Output(self._labels[index], min(max(confidences[index], 0.0), 1.0)) for index in order)
 
 
 def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> ClassificationPredictor:
@@ -121,5 +141,11 @@ def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> C
         )
     except Exception as error:  # see ClassificationPredictor.outputs
         raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
-    head = evidence.read_head(folder, len(model["labels"]))
-    return ClassificationPredictor(session, model["labels"], int(model["image_size"]), head=head)
+    labels = model["labels"]
+    return ClassificationPredictor(
+        session,
+        labels,
+        int(model["image_size"]),
+        trust=Trust.open(folder, model),
+        head=evidence.read_head(folder, len(labels)),
+    )
