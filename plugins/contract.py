@@ -193,7 +193,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Previous:
-    """A model that training may start from: the folder of its verified bundle, and what its trainer said of it.
+    """A model that training may start from: the folder of its verified bundle, what its trainer said of it
+    (see `Draft`), and the parameters that it was trained with.
 
     `trained` maps the content hash of every image that its weights have learned from, those of the models
     before it included, to the label that it had then. `required`: the user named this model, so a trainer
@@ -206,6 +207,7 @@ class Previous:
     model: Mapping[str, Any]
     base: Mapping[str, Any]
     facts: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     trained: Mapping[str, str | None]
     required: bool = False
 

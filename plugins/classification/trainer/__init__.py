@@ -12,8 +12,9 @@ import torch
 from plugins.classification import bases, cache, exporter
 from plugins.classification.cache import Images
 from plugins.classification.params import ClassificationParams
-from plugins.classification.trainer.finetune import fine_tune
+from plugins.classification.trainer.finetune import RECIPE, fine_tune
 from plugins.classification.trainer.inference import calibrate
+from plugins.classification.trainer.previous import take_over
 from plugins.classification.trainer.start import start
 from plugins.contract import Draft, PluginError, TrainingContext
 
@@ -34,14 +35,17 @@ def train(context: TrainingContext) -> Draft:
     _state_facts(context, sides, base, size)
     network = bases.load(base, len(context.labels)).to(context.device)
     strength = start(context, network, sides)
+    recipe = take_over(context, network, base, sides)
     calibrate(context, network, sides["validation"])
     stage = "head"
     if params.fine_tune and not context.should_stop():
-        stage = fine_tune(context, network, sides, size)
+        stage = fine_tune(context, network, sides, size, recipe or RECIPE)
         calibrate(context, network, sides["validation"])
     context.fact("stage", stage)
     model = exporter.export(network, context.labels, size, context.folder / "draft")
     facts = {"stage": stage, "head_strength": strength, "train_images": len(sides["train"])}
+    if recipe and context.previous:
+        facts["parent"] = context.previous.name
     origin = {"name": base.name, "file": base.file, "sha256": base.sha256}
     return Draft(context.folder / "draft", model, origin, facts)
 
