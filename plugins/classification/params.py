@@ -38,6 +38,14 @@ class ClassificationParams:
         default=True,
         metadata={"help": "Train the whole network; without it only its last layer, within a minute."},
     )
+    precision: float = field(
+        default=0.95,
+        metadata={
+            "help": "Share of right answers wanted among those acted on; the others are marked as not sure.",
+            "minimum": 0.5,
+            "maximum": 0.999,
+        },
+    )
     seed: int = field(
         default=0,
         metadata={
