@@ -283,6 +283,12 @@ Evaluate = Callable[[Sequence[Example], Sequence[Prediction]], Evaluation]
 Illustrate = Callable[[Evaluation, Sequence[Mapping[str, Any]], Path], None]
 """`illustrate(evaluation, metric_rows, folder)` writes plots (PNG) of the evaluation and of training."""
 
+IllustrateMistakes = Callable[
+    [Evaluation, Sequence[Example], Callable[[Example], bytes], Predictor, Path], None
+]
+"""`illustrate_mistakes(evaluation, examples, read, predictor, folder)` draws (PNG) the worst mistakes of an
+evaluation of these examples, whose bytes `read` gives, by this predictor."""
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -301,6 +307,7 @@ class Plugin:
     evaluator: str
     illustrator: str
     labeling: str  # a module with `config`, `labels_from_regions` and `regions_from_prediction`
+    mistakes: str = ""  # optional, see `IllustrateMistakes`
     api_version: int = API_VERSION
 
     def algorithm(self, name: str) -> Algorithm:

@@ -42,7 +42,7 @@ class Exported:
 def export(attempt: Attempt, prepared: Prepared, draft: Draft, judgement: Judgement) -> Exported:
     """The whole step; the same attempt may run it again."""
     record, task = attempt.record, attempt.task
-    _plots(attempt, draft, judgement)
+    _plots(attempt, prepared, draft, judgement)
     _test_vectors(attempt, prepared, draft)
     manifest = bundle.Manifest(
         plugin=attempt.plugin.name,
@@ -104,7 +104,7 @@ def register(session: Session, attempt: Attempt, exported: Exported) -> Model:
     return model
 
 
-def _plots(attempt: Attempt, draft: Draft, judgement: Judgement) -> None:
+def _plots(attempt: Attempt, prepared: Prepared, draft: Draft, judgement: Judgement) -> None:
     with attempt.runtime.sessions() as session:
         rows = records.metrics(session, attempt.task.id, after=0, limit=1_000_000)
     values = [
@@ -114,6 +114,11 @@ def _plots(attempt: Attempt, draft: Draft, judgement: Judgement) -> None:
     folder = draft.folder / "plots"
     folder.mkdir(exist_ok=True)
     registry.load(attempt.plugin.illustrator)(judgement.evaluation, values, folder)
+    if attempt.plugin.mistakes:
+        examples = [example for example in prepared.examples if example.split == judgement.side]
+        predictor = open_predictor(attempt.plugin, draft.folder, draft.model, attempt)
+        draw = registry.load(attempt.plugin.mistakes)
+        draw(judgement.evaluation, examples, prepared.read, predictor, folder)
 
 
 def _test_vectors(attempt: Attempt, prepared: Prepared, draft: Draft) -> None:

@@ -24,4 +24,5 @@ PLUGIN = Plugin(
     evaluator="plugins.classification.evaluate:evaluate",
     illustrator="plugins.classification.evaluate:illustrate",
     labeling="plugins.classification.labeling",
+    mistakes="plugins.classification.mistakes:illustrate_mistakes",
 )

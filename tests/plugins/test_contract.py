@@ -98,7 +98,8 @@ def test_every_algorithm_has_quick_values(plugin: Plugin) -> None:
 
 
 def test_every_dotted_path_resolves(plugin: Plugin) -> None:
-    for dotted in (plugin.trainer, plugin.predictor, plugin.evaluator, plugin.illustrator):
+    dotted_paths = (plugin.trainer, plugin.predictor, plugin.evaluator, plugin.illustrator, plugin.mistakes)
+    for dotted in filter(None, dotted_paths):
         assert callable(registry.load(dotted))
     labeling = registry.load(plugin.labeling)
     for name in ("config", "labels_from_regions", "regions_from_prediction"):
