@@ -22,7 +22,7 @@ PLUGIN = Plugin(
     trainer="plugins.classification.trainer:train",
     predictor="plugins.classification.predictor:open_predictor",
     evaluator="plugins.classification.evaluate:evaluate",
-    illustrator="plugins.classification.evaluate:illustrate",
+    illustrator="plugins.classification.plots:illustrate",
     labeling="plugins.classification.labeling",
     mistakes="plugins.classification.mistakes:illustrate_mistakes",
 )

@@ -1,76 +1,146 @@
-"""How good a classifier is: numbers for comparison, details and plots for people."""
+"""How good a classifier is: numbers for comparison, and details for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+import numpy.typing as npt
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
+from plugins.classification.intervals import figures, intervals, wilson
+from plugins.classification.reliability import brier, reliability
 from plugins.contract import Evaluation, Example, Prediction
 
 _WORST = 50  # mistakes listed
-_MOST_CELLS = 30  # a confusion matrix with more classes is drawn without its numbers
+
+Indices = npt.NDArray[np.int64]
 
 
 def evaluate(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Evaluation:
-    """Accuracy, macro F1, log loss and more on labelled examples; every number is finite, also for none."""
-    labels = sorted({output.label for row in predictions for output in row.outputs} | _truths(examples))
-    truth = [str(example.label) for example in examples]
-    answers = [row.outputs[0].label for row in predictions]
+    """Accuracy, macro F1, log loss, calibration and more on labelled examples; every number is finite.
+
+    `intervals` in the details are 95 % intervals by metric, `reliability` what the confidences are worth, and
+    `decisions` what became of the images, if the model decides.
+    """
+    truths = [str(example.label) for example in examples]
+    labels = sorted({output.label for row in predictions for output in row.outputs} | set(truths))
     if not examples:
         return Evaluation({"accuracy": 0.0, "macro_f1": 0.0, "examples": 0.0}, {"labels": labels})
-    per_class = _per_class(truth, answers, labels)
-    present = [row for row in per_class if row["support"]]
-    right = [wanted == given for wanted, given in zip(truth, answers, strict=True)]
+    places = {label: place for place, label in enumerate(labels)}
+    truth = np.array([places[label] for label in truths])
+    table = _table(predictions, places)
+    answers = np.array([places[row.outputs[0].label] for row in predictions])
+    right = truth == answers
+    overall = figures(truth, answers, len(labels), np.ones(len(truth)))
+    calibration = reliability(np.array([row.outputs[0].conf for row in predictions]), right)
+    decisions = _decisions(predictions, right)
+    shares = _shares(decisions)
     metrics = {
-        "accuracy": float(np.mean(right)),
-        "macro_f1": float(np.mean([row["f1"] for row in present])),
-        "balanced_accuracy": float(np.mean([row["recall"] for row in present])),
-        "log_loss": _log_loss(truth, predictions, labels),
-        "top_3_accuracy": float(np.mean(_among_first(truth, predictions, 3))),
+        "accuracy": overall.accuracy,
+        "macro_f1": overall.macro_f1,
+        "balanced_accuracy": overall.balanced_accuracy,
+        "log_loss": _log_loss(truth, table),
+        "top_3_accuracy": float(np.mean(_among_first(truths, predictions, 3))),
+        "ece": calibration.ece,
+        "brier": brier(table, truth),
+        **{name: count / images for name, (count, images) in shares.items()},
         "examples": float(len(examples)),
     }
+    groups = [example.group for example in examples]
     details = {
         "labels": labels,
-        "per_class": per_class,
-        "confusion": confusion_matrix(truth, answers, labels=labels).tolist(),
+        "per_class": _per_class(truth, answers, labels, predictions),
+        "intervals": {
+            **intervals(truth, answers, groups, len(labels)),
+            **{name: wilson(count, images) for name, (count, images) in shares.items()},
+        },
+        "reliability": calibration.to_json(),
+        "confusion": confusion_matrix(truth, answers, labels=range(len(labels))).tolist(),
         "mistakes": _mistakes(examples, predictions),
+        **({"decisions": decisions} if decisions else {}),
     }
     return Evaluation(metrics, details)
 
 
-def _truths(examples: Sequence[Example]) -> set[str]:
-    return {str(example.label) for example in examples}
+def _table(predictions: Sequence[Prediction], places: dict[str, int]) -> npt.NDArray[np.float64]:
+    """The confidences (images, labels); 0 for labels that a model does not know."""
+    table = np.zeros((len(predictions), len(places)))
+    for row, prediction in zip(table, predictions, strict=True):
+        for output in prediction.outputs:
+            row[places[output.label]] = output.conf
+    return table
 
 
-def _per_class(truth: list[str], answers: list[str], labels: list[str]) -> list[dict[str, Any]]:
+def _per_class(
+    truth: Indices, answers: Indices, labels: list[str], predictions: Sequence[Prediction]
+) -> list[dict[str, Any]]:
+    """Precision and recall with their 95 % intervals (Wilson's), and, if the model decides, how many answers
+    with this class it acts on and how many of these are right.
+    """
     precision, recall, f1, support = precision_recall_fscore_support(
-        truth, answers, labels=labels, zero_division=0.0
+        truth, answers, labels=range(len(labels)), zero_division=0.0
     )
-    return [
-        {
-            "label": label,
-            "precision": float(precision[index]),
-            "recall": float(recall[index]),
-            "f1": float(f1[index]),
-            "support": int(support[index]),
-        }
-        for index, label in enumerate(labels)
-    ]
+    given = np.bincount(answers, minlength=len(labels))
+    acted = np.array([row.decision is not None and row.decision.label is not None for row in predictions])
+    decides = any(row.decision for row in predictions)
+    rows = []
+    for place, label in enumerate(labels):
+        mine = acted & (answers == place)
+        rows.append(
+            {
+                "label": label,
+                "precision": float(precision[place]),
+                "precision_interval": wilson(precision[place] * given[place], given[place]),
+                "recall": float(recall[place]),
+                "recall_interval": wilson(recall[place] * support[place], support[place]),
+                "f1": float(f1[place]),
+                "support": int(support[place]),
+                **(
+                    {"acted": int(mine.sum()), "acted_right": int((mine & (truth == place)).sum())}
+                    if decides
+                    else {}
+                ),
+            }
+        )
+    return rows
 
 
-def _log_loss(truth: list[str], predictions: Sequence[Prediction], labels: list[str]) -> float:
+def _decisions(predictions: Sequence[Prediction], right: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """How many images were acted on (and rightly), and how many were not for which reason; empty for a model
+    that does not decide.
+    """
+    made = [row.decision for row in predictions]
+    if not any(made):
+        return {}
+    acted = [decision is not None and decision.label is not None for decision in made]
+    return {
+        "images": len(made),
+        "acted": sum(acted),
+        "right": int(right[acted].sum()),
+        **{
+            reason: sum(decision is not None and decision.reason == reason for decision in made)
+            for reason in ("not_sure", "unlike_training")
+        },
+    }
+
+
+def _shares(decisions: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Images counted and images in all: `coverage`, and the precision of what is acted on, if anything is."""
+    if not decisions:
+        return {}
+    acted = decisions["acted"]
+    precision = {"acted_precision": (decisions["right"], acted)} if acted else {}
+    return {"coverage": (acted, decisions["images"]), **precision}
+
+
+def _log_loss(truth: Indices, table: npt.NDArray[np.float64]) -> float:
     """The mean negative logarithm of the probability given to the truth, clipped so that it stays finite."""
-    if len(labels) < 2:
+    if table.shape[1] < 2:
         return 0.0
-    given = [{output.label: output.conf for output in row.outputs} for row in predictions]
-    table = np.array([[max(row.get(label, 0.0), 1e-7) for label in labels] for row in given], np.float64)
-    return float(log_loss(truth, table / table.sum(1, keepdims=True), labels=labels))
+    clipped = np.maximum(table, 1e-7)
+    return float(log_loss(truth, clipped / clipped.sum(1, keepdims=True), labels=range(table.shape[1])))
 
 
 def _among_first(truth: list[str], predictions: Sequence[Prediction], count: int) -> list[bool]:
@@ -94,67 +164,3 @@ def _mistakes(examples: Sequence[Example], predictions: Sequence[Prediction]) ->
         if row.outputs[0].label != example.label
     ]
     return sorted(wrong, key=lambda row: (-row["conf"], row["key"]))[:_WORST]
-
-
-def illustrate(evaluation: Evaluation, metric_rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write `confusion.png`, `classes.png` and, of rows (`name`, `epoch`, `value`), `training.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        if "confusion" in evaluation.details:
-            _draw_confusion(evaluation.details, folder / "confusion.png")
-            _draw_classes(evaluation.details["per_class"], folder / "classes.png")
-        if metric_rows:
-            _draw_training(metric_rows, folder / "training.png")
-
-
-def _draw_confusion(details: Mapping[str, Any], path: Path) -> None:
-    labels, counts = details["labels"], np.array(details["confusion"])
-    side = min(max(3.5, 0.45 * len(labels) + 2), 16)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="label", title="Confusion")
-    if len(labels) <= _MOST_CELLS:
-        axes.set_xticks(range(len(labels)), [_plain(label) for label in labels], rotation=90)
-        axes.set_yticks(range(len(labels)), [_plain(label) for label in labels])
-        for (row, column), count in np.ndenumerate(counts):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count) if count else "", ha="center", va="center", color=colour)
-    figure.savefig(path, dpi=110)
-
-
-def _draw_classes(per_class: Sequence[Mapping[str, Any]], path: Path) -> None:
-    rows = sorted(per_class, key=lambda row: row["f1"])[:60]
-    figure = Figure(figsize=(6, min(max(2.0, 0.28 * len(rows) + 1), 16)), layout="constrained")
-    axes = figure.add_subplot()
-    places = np.arange(len(rows))
-    for offset, name in ((-0.27, "precision"), (0.0, "recall"), (0.27, "f1")):
-        axes.barh(places + offset, [row[name] for row in rows], height=0.25, label=name)
-    axes.set_yticks(places, [f"{_plain(row['label'])} ({row['support']})" for row in rows])
-    axes.set(xlim=(0, 1), title="Per class (images)")
-    axes.legend(loc="lower left")
-    figure.savefig(path, dpi=110)
-
-
-def _draw_training(metric_rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Loss and accuracy over the epochs; epoch 0 is the first model, before fine-tuning."""
-    rows = [row for row in metric_rows if row.get("step", "train") == "train"]
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    for place, title in enumerate(("loss", "accuracy"), 1):
-        axes = figure.add_subplot(1, 2, place)
-        for name, label in ((title, "training"), (f"validation_{title}", "validation")):
-            points = [(row["epoch"], row["value"]) for row in rows if row["name"] == name]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=label, marker=".")
-        last = max((row["epoch"] for row in rows), default=0)
-        axes.set(xlabel="epoch", title=title, xlim=(-0.5, max(last, 1) + 0.5))
-        axes.set_ylim(bottom=0, top=1.02 if title == "accuracy" else None)
-        if axes.lines:
-            axes.legend()
-    figure.savefig(path, dpi=110)
-
-
-def _plain(text: str) -> str:
-    """Class names as they are: matplotlib would read dollar signs as formulas."""
-    return text.replace("$", r"\$")

@@ -26,6 +26,6 @@ PLUGIN = Plugin(
     trainer="nearest_mean.model:train",
     predictor="nearest_mean.model:open_predictor",
     evaluator="plugins.classification.evaluate:evaluate",
-    illustrator="plugins.classification.evaluate:illustrate",
+    illustrator="plugins.classification.plots:illustrate",
     labeling="plugins.classification.labeling",
 )
