@@ -13,6 +13,7 @@ from benchmarks.classification import results
 from benchmarks.classification.measuring import Clock, Kind, Machine, Outcome, Task, accuracy, score
 from benchmarks.classification.results import Result
 from benchmarks.classification.sets import read_set
+from plugins.contract import PluginError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Job:
 
 
 def measure(job: Job) -> Result:
-    """Train once, in a process of its own. Raises `ValueError` or `PluginError` with a sentence."""
+    """Train once, in a process of its own. Raises `ValueError` with a sentence."""
     import torch  # noqa: PLC0415 - in this process only
 
     torch.set_num_threads(job.threads)
@@ -52,7 +53,10 @@ def measure(job: Job) -> Result:
     task = Task(
         examples, data, labels, job.seed, job.budget, job.threads, clock, dict(job.values), job.verbose
     )
-    outcome = _run_for(job)(task)
+    try:
+        outcome = _run_for(job)(task)
+    except PluginError as error:  # which cannot be sent to another process
+        raise ValueError(str(error)) from None
     return Result(
         *job.key,
         seconds=round(outcome.seconds, 2),

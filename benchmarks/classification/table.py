@@ -80,8 +80,15 @@ def cells(results: Sequence[Result]) -> Cells:
         runs[method][one.budget][rate].append(one)
     return {
         method: {budget: _best(rates) for budget, rates in sorted(budgets.items())}
-        for method, budgets in runs.items()
+        for method, budgets in sorted(runs.items(), key=lambda item: _place(item[0]))
     }
+
+
+def _place(method: str) -> tuple[int, str]:
+    """The others first, then ours; variants of ours after it."""
+    order = [*_NAMES, *OURS]
+    name = method.partition(" ")[0]
+    return (order.index(name) if name in order else len(order)), method
 
 
 def _best(rates: dict[str, list[Result]]) -> Cell:
@@ -145,7 +152,7 @@ def _reading(found: Cells, results: Sequence[Result]) -> Iterator[str]:
     others = [row[max(row)] for row in found.values() if not row[max(row)].ours]
     if others:
         best = max(others, key=lambda cell: cell.mean)
-        name = _NAMES.get(best.runs[0].method.split(" ")[0], best.runs[0].method)
+        name = _NAMES.get(best.runs[0].method.partition(" ")[0], best.runs[0].method)
         for method, row in found.items():
             last = row[max(row)]
             if last.ours:
@@ -155,7 +162,7 @@ def _reading(found: Cells, results: Sequence[Result]) -> Iterator[str]:
                 yield (
                     f"* {method} less the best of the others ({name}, {100 * best.mean:.1f} % after "
                     f"{best.seconds:.0f} s): {gap:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}, "
-                    f"paired by image; its accuracy was {when}."
+                    f"paired by image; that accuracy was {when}."
                 )
     seeds = sorted({one.seed for one in results})
     clocks = sorted({one.clock for one in results})
@@ -168,7 +175,11 @@ def _reading(found: Cells, results: Sequence[Result]) -> Iterator[str]:
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
-    """Accuracy over the seconds of training, one panel a set; the band is the range over the seeds."""
+    """Accuracy over the seconds of training, one panel a set.
+
+    Points are runs with that budget, bands the range over the seeds, thin lines what the longest runs reached
+    on their way.
+    """
     names = list(dict.fromkeys(one.set for one in results))
     figure = Figure(figsize=(4.6 * len(names) + 0.4, 4.4), layout="constrained")
     for number, name in enumerate(names, 1):
@@ -182,13 +193,18 @@ def plot(results: Sequence[Result], path: Path) -> None:
             axes.set_ylabel("test accuracy, %")
     handles = {str(line.get_label()): line for axes in figure.axes for line in axes.lines}
     shown = {label: line for label, line in handles.items() if not label.startswith("_")}
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=5, frameon=False)
+    figure.legend(
+        shown.values(), shown.keys(), loc="outside lower center", ncols=min(5, 2 * len(names)), frameon=False
+    )
     figure.savefig(path, dpi=120)
 
 
 def _panel(axes: Axes, results: Sequence[Result]) -> None:
     found = cells(results)
     longest = max(cell.seconds for row in found.values() for cell in row.values())
+    # Curves begin at chance; what is to be seen is where they end.
+    lowest = min(min(cell.accuracies) for row in found.values() for cell in row.values())
+    axes.set_ylim(max(0.0, 100 * lowest - 5), 101)
     for method, row in found.items():
         colour = _COLOURS.get(method, "#2ca02c")
         points = [(c.seconds, c.mean, min(c.accuracies), max(c.accuracies)) for c in row.values()]
