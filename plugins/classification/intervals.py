@@ -41,7 +41,9 @@ def wilson(right: float, images: float) -> Interval:
     share, squared = right / images, _Z**2 / images
     middle = (share + squared / 2) / (1 + squared)
     half = _Z / (1 + squared) * np.sqrt(share * (1 - share) / images + squared / (4 * images))
-    return float(max(middle - half, 0.0)), float(min(middle + half, 1.0))
+    low = max(middle - half, 0.0) if right > 0 else 0.0  # exactly, whatever rounding says
+    high = min(middle + half, 1.0) if right < images else 1.0
+    return float(low), float(high)
 
 
 def figures(truth: Indices, answers: Indices, classes: int, weights: npt.NDArray[np.floating]) -> Figures:

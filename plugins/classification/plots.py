@@ -10,8 +10,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from plugins.classification.lettering import Lettering
 from plugins.contract import Evaluation
 
+_LONGEST = 30  # letters of a class name
 _MOST_CELLS = 30  # a confusion matrix with more classes is drawn without its numbers
 
 
@@ -20,41 +22,47 @@ def illustrate(evaluation: Evaluation, metric_rows: Sequence[Mapping[str, Any]],
     `training.png`; each where the evaluation or the rows have something to show.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        if "confusion" in evaluation.details:
-            _draw_confusion(evaluation.details, folder / "confusion.png")
-            _draw_classes(evaluation.details["per_class"], folder / "classes.png")
-        if evaluation.details.get("reliability", {}).get("bins"):
-            _draw_reliability(evaluation.details["reliability"], folder / "reliability.png")
+    details = evaluation.details
+    lettering = Lettering(details.get("labels", ()))
+    with (
+        matplotlib.rc_context({"font.family": lettering.families, "font.size": 9}),
+        matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False}),
+    ):
+        if "confusion" in details:
+            _draw_confusion(details, lettering, folder / "confusion.png")
+            _draw_classes(details["per_class"], lettering, folder / "classes.png")
+        if details.get("reliability", {}).get("bins"):
+            _draw_reliability(details["reliability"], folder / "reliability.png")
         if metric_rows:
             _draw_training(metric_rows, folder / "training.png")
 
 
-def _draw_confusion(details: Mapping[str, Any], path: Path) -> None:
+def _draw_confusion(details: Mapping[str, Any], lettering: Lettering, path: Path) -> None:
     labels, counts = details["labels"], np.array(details["confusion"])
     side = min(max(3.5, 0.45 * len(labels) + 2), 16)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
+    names = [lettering.plain(label, _LONGEST) for label in labels]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="label", title="Confusion")
     if len(labels) <= _MOST_CELLS:
-        axes.set_xticks(range(len(labels)), [_plain(label) for label in labels], rotation=90)
-        axes.set_yticks(range(len(labels)), [_plain(label) for label in labels])
+        axes.set_xticks(range(len(labels)), names, rotation=90)
+        axes.set_yticks(range(len(labels)), names)
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count) if count else "", ha="center", va="center", color=colour)
     figure.savefig(path, dpi=110)
 
 
-def _draw_classes(per_class: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _draw_classes(per_class: Sequence[Mapping[str, Any]], lettering: Lettering, path: Path) -> None:
     rows = sorted(per_class, key=lambda row: row["f1"])[:60]
     figure = Figure(figsize=(6, min(max(2.0, 0.28 * len(rows) + 1), 16)), layout="constrained")
     axes = figure.add_subplot()
     places = np.arange(len(rows))
     for offset, name in ((-0.27, "precision"), (0.0, "recall"), (0.27, "f1")):
         axes.barh(places + offset, [row[name] for row in rows], height=0.25, label=name)
-    axes.set_yticks(places, [f"{_plain(row['label'])} ({row['support']})" for row in rows])
+    axes.set_yticks(places, [f"{lettering.plain(row['label'], _LONGEST)} ({row['support']})" for row in rows])
     axes.set(xlim=(0, 1), title="Per class (images)")
     axes.legend(loc="lower left")
     figure.savefig(path, dpi=110)
@@ -107,8 +115,3 @@ def _draw_training(metric_rows: Sequence[Mapping[str, Any]], path: Path) -> None
         if axes.lines:
             axes.legend()
     figure.savefig(path, dpi=110)
-
-
-def _plain(text: str) -> str:
-    """Class names as they are: matplotlib would read dollar signs as formulas."""
-    return text.replace("$", r"\$")
