@@ -46,7 +46,7 @@ class Lettering:
         if character.isspace():
             return " "
         if not character.isprintable() or ord(character) in self._missing:
-            return character.encode("ascii", "backslashreplace").decode()
+            return character.encode("unicode_escape").decode()
         return character
 
 
