@@ -64,7 +64,7 @@ def _draw_classes(per_class: Sequence[Mapping[str, Any]], lettering: Lettering, 
         axes.barh(places + offset, [row[name] for row in rows], height=0.25, label=name)
     axes.set_yticks(places, [f"{lettering.plain(row['label'], _LONGEST)} ({row['support']})" for row in rows])
     axes.set(xlim=(0, 1), title="Per class (images)")
-    axes.legend(loc="lower left")
+    figure.legend(loc="outside right upper", reverse=True)
     figure.savefig(path, dpi=110)
 
 
@@ -79,22 +79,14 @@ def _draw_reliability(reliability: Mapping[str, Any], path: Path) -> None:
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1, label="confidence = share right")
     axes.errorbar(given, found, spread, marker="o", capsize=3, label="measured, with 95 % interval")
-    for row in bins:
-        axes.annotate(
-            str(row["images"]),
-            (row["confidence"], row["low"]),
-            (0, -4),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=7,
-        )
-    axes.set(xlim=(0, 1.02), ylim=(-0.07, 1.02), xlabel="confidence", ylabel="share of right answers")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="share of right answers")
     error, chance = reliability["ece"], reliability["chance"]
     axes.set_title(
         f"Expected calibration error {error:.3f}\n(perfect confidences: up to {chance:.3f} by chance)"
     )
-    axes.text(0.98, -0.055, "numbers: images a point", ha="right", fontsize=7)
+    sizes = sorted({row["images"] for row in bins})
+    each = f"{sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
+    axes.text(0.98, 0.03, f"each point: {each} images", ha="right")
     axes.legend(loc="upper left")
     figure.savefig(path, dpi=110)
 
