@@ -55,7 +55,7 @@ def run(task: Task) -> Outcome:
     seconds = task.clock.elapsed()
     answers = {side: _predict(learner, rows[side]) for side in ("test", "validation")}
     facts = {"epochs": epochs + 1, "expected_epoch_seconds": round(unfrozen, 2)}
-    speed = (epochs + 1) * batches * BATCH / (seconds - started)
+    speed = (epochs + 1) * batches * loaders.train.bs / (seconds - started)
     return Outcome(answers["test"], answers["validation"], seconds, speed, curve, facts)
 
 
@@ -88,7 +88,8 @@ def _loaders(fastai: Any, task: Task, pictures: dict[Any, list[Any]]) -> tuple[A
             fastai.Normalize.from_stats(network.MEAN, network.DEVIATION, cuda=False),
         ],
     )
-    loaders = block.dataloaders(list(range(second)), bs=BATCH, num_workers=0, device=torch.device("cpu"))
+    size = min(BATCH, first)  # incomplete batches are dropped
+    loaders = block.dataloaders(list(range(second)), bs=size, num_workers=0, device=torch.device("cpu"))
     with task.clock.paused():
         ends = {"validation": (first, second), "test": (second, len(everything))}
         rows = {
@@ -108,18 +109,15 @@ def _seconds(task: Task, learner: Any, batches: int, *, frozen: bool) -> float:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.requires_grad_(True)  # fastai trains these in any case
     optimizer = torch.optim.Adam(model.parameters(), 1e-6)
-    clock = Clock(task.clock.kind, task.threads)
-    for number, (x, y) in enumerate(itertools.islice(learner.dls.train, _TRIED + 1)):
+    endless = itertools.chain.from_iterable(itertools.repeat(learner.dls.train))
+    for number, (x, y) in enumerate(itertools.islice(endless, 1 + _TRIED)):
+        if number == 1:
+            clock = Clock(task.clock.kind, task.threads)
         loss = learner.loss_func(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if number == 0:
-            clock = Clock(task.clock.kind, task.threads)
-            tried = 0
-        else:
-            tried = number
-    return clock.elapsed() / max(1, tried) * batches
+    return clock.elapsed() / _TRIED * batches
 
 
 def _looking(fastai: Any, task: Task, rows: dict[str, torch.Tensor], curve: list[Point]) -> Any:

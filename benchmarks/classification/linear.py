@@ -21,7 +21,7 @@ from benchmarks.classification import network
 from benchmarks.classification.measuring import Outcome, Probabilities, Task
 from benchmarks.classification.plain import augmentation, plain_view
 
-_STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+_STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 _VIEWS = 2
 
 
