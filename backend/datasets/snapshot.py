@@ -11,7 +11,7 @@ import hashlib
 import json
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,8 +45,12 @@ def freeze(
     *,
     validation: float = VALIDATION,
     test: float = 0.0,
+    trained: Set[str] = frozenset(),
 ) -> Snapshot:
     """The usable, present images that have one of the labels; all labels when none is named.
+
+    `trained` has the content hashes of images that a model has learned from which training goes on from:
+    they and their copies stay on the side of training, so that the other sides are new to that model.
 
     Raises `NotEnoughData` with what is missing, `InvalidRequest` for senseless shares.
     """
@@ -56,9 +60,11 @@ def freeze(
     rows = sorted((row for row in rows if row.label in wanted), key=lambda row: row.key.encode())
     groups = group_names([row.content_hash for row in rows], [row.perceptual_hash for row in rows])
     items = [Item(group, row.label) for group, row in zip(groups, rows, strict=True)]
+    kept = {group for group, row in zip(groups, rows, strict=True) if row.content_hash in trained}
+    sides = split(items, validation=validation, test=test, trained=kept)
     examples = [
         Example(row.key, row.etag, row.size, row.content_hash, side, label=row.label, group=group)
-        for row, group, side in zip(rows, groups, split(items, validation=validation, test=test), strict=True)
+        for row, group, side in zip(rows, groups, sides, strict=True)
     ]
     data = _encode(dataset, examples)
     return Snapshot(hashlib.sha256(data).hexdigest(), examples, data)

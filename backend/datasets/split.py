@@ -3,14 +3,15 @@
 The rule: each group of near-duplicates has a place between 0 and 1 that follows from its content alone. In
 each class the groups are taken in the order of their places, first for test, then for validation, as long as
 they fit into the share of that side; the rest trains. So keys, order and time have no say, copies never stand
-on two sides, and when images are added only groups near the edge of a share change sides.
+on two sides, and when images are added only groups near the edge of a share change sides. Groups that a
+model has learned from already can be held back from test and validation, which then judge that model, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from backend.errors import InvalidRequest
@@ -47,11 +48,18 @@ class _Group:
         return hashlib.sha256(b"split:" + self.name.encode()).digest()
 
 
-def split(items: Sequence[Item], *, validation: float = VALIDATION, test: float = 0.0) -> list[Split]:
-    """The side of each item.
+def split(
+    items: Sequence[Item],
+    *,
+    validation: float = VALIDATION,
+    test: float = 0.0,
+    trained: Set[str] = frozenset(),
+) -> list[Split]:
+    """The side of each item; groups in `trained` are on the side of training.
 
     Every label has an image to train on. A label with two groups or more has one in validation, with three
-    or more one in test, if a test side is asked for; where groups mix labels, training goes first.
+    or more one in test, if a test side is asked for and `trained` leaves so many; where groups mix labels,
+    training goes first.
 
     Raises `InvalidRequest` for shares that make no sense.
     """
@@ -70,17 +78,24 @@ def split(items: Sequence[Item], *, validation: float = VALIDATION, test: float 
     sides: dict[str, Split] = {}
     for groups in by_label.values():
         groups.sort(key=lambda group: group.place)
-        _divide(groups, validation, test, sides)
+        _divide(groups, validation, test, trained, sides)
     _keep_training(members, sides)
     return [sides[item.group] for item in items]
 
 
-def _divide(groups: list[_Group], validation: float, test: float, sides: dict[str, Split]) -> None:
+def _divide(
+    groups: list[_Group], validation: float, test: float, trained: Set[str], sides: dict[str, Split]
+) -> None:
     """Fill `sides` for the groups of one label, which come in the order of their places."""
-    rest = groups
+    rest = [group for group in groups if group.name not in trained]
+    sides.update({group.name: "train" for group in groups if group.name in trained})
     total = sum(group.size for group in groups)
     # The side that is filled later needs a group as well, and so does training.
-    order: tuple[tuple[Split, float, int], ...] = (("test", test, 2), ("validation", validation, 1))
+    training = int(len(rest) == len(groups))
+    order: tuple[tuple[Split, float, int], ...] = (
+        ("test", test, training + 1),
+        ("validation", validation, training),
+    )
     for side, share, reserve in order:
         taken = _take(rest, round(share * total), reserve) if share else []
         sides.update({group.name: side for group in taken})
