@@ -23,7 +23,9 @@ bp = blueprint("models", __name__, "Trained models: metrics, comparison, export"
 
 
 class ModelOut(Out):
-    """A model. `worse_than` names the model before it when this one measured worse."""
+    """A model. `worse_than` names the model before it when this one measured worse; `parent` the model that
+    its training went on from.
+    """
 
     name: str
     state: str = "ready"
@@ -35,6 +37,7 @@ class ModelOut(Out):
     digest: str
     size: int
     snapshot: str
+    parent: str
     worse_than: str
     note: str
     created_at: datetime

@@ -62,6 +62,12 @@ class TaskIn(Body):
     gpu_type: str = Field("", max_length=40, pattern=r"^[A-Za-z0-9-]*$")
     time_budget: int | None = Field(None, ge=10, le=7 * 24 * 3600)
     description: Text1000 = ""
+    start_from: str = Field(
+        tasks.CURRENT,
+        min_length=1,
+        max_length=30,
+        description="`current`: the dataset's current model, where it fits; `scratch`; or a model's name.",
+    )
 
 
 class StepOut(Out):
@@ -75,7 +81,9 @@ class StepOut(Out):
 
 
 class TaskOut(Out):
-    """A training task. `note` says where it differs from what was asked for."""
+    """A training task. `note` says where it differs from what was asked for; `parent` is the model that was
+    there to start from.
+    """
 
     name: str
     description: str
@@ -91,6 +99,8 @@ class TaskOut(Out):
     stop: str
     trained_seconds: float
     snapshot: str
+    start_from: str
+    parent: str
     note: str
     error_code: str
     error: str

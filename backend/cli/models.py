@@ -14,7 +14,7 @@ from backend.cli.frame import Noun, Shell, Verb, answer, expand, pass_shell
 
 _NOUN = "models"
 _FIELDS = (
-    *("name", "state", "plugin", "algorithm", "labels", "metrics", "size", "worse_than", "note"),
+    *("name", "state", "plugin", "algorithm", "labels", "metrics", "size", "parent", "worse_than", "note"),
     *("snapshot", "digest", "created_at"),
 )
 

@@ -17,7 +17,17 @@ from backend.cli.watching import follow_logs, watch_task
 _NOUN = "training-tasks"
 _FIELDS = (
     *("name", "state", "description", "dataset", "algorithm", "labels", "parameters", "gpus", "gpu_type"),
-    *("time_budget", "attempt", "note", "error", "created_at", "started_at", "finished_at"),
+    *(
+        "time_budget",
+        "start_from",
+        "parent",
+        "attempt",
+        "note",
+        "error",
+        "created_at",
+        "started_at",
+        "finished_at",
+    ),
 )
 
 
@@ -48,6 +58,11 @@ class _Parameter(click.ParamType[tuple[str, Any]]):
 @click.option("--dataset", required=True, help="Dataset to learn from.")
 @click.option("--algorithm", required=True, help="Algorithm, such as classification-high-performance.")
 @click.option("--labels", default="", metavar="A,B", help="Learn these classes only. [default: all]")
+@click.option(
+    "--start-from",
+    metavar="MODEL|scratch",
+    help="Model to go on from, or scratch. [default: the dataset's current model, where it fits]",
+)
 @click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs to train on. [default: the CPU]")
 @click.option("--gpu-type", default="", help="Type of GPU.")
 @click.option("--time-budget", type=Duration(), metavar="DURATION", help="Like 90s, 10m or 1h.")

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from backend.errors import InUse, ModelInvalid, NotFound
 from backend.models.tables import Model
 from backend.services.tables import Service
 from backend.storage import ObjectStore
+from backend.training.lifecycle import FINAL
+from backend.training.tables import TrainingTask
 from plugins import bundle
 
 
@@ -82,6 +84,18 @@ def delete(session: Session, model: Model) -> None:
     if users:
         raise InUse(
             f"model {model.name!r} is served by {', '.join(users)}; delete or update the service first"
+        )
+    followers = session.scalars(
+        select(TrainingTask.name).where(
+            TrainingTask.workspace_id == model.workspace_id,
+            TrainingTask.state.not_in([state.value for state in FINAL]),
+            or_(TrainingTask.parent == model.name, TrainingTask.start_from == model.name),
+        )
+    ).all()
+    if followers:
+        raise InUse(
+            f"training task {', '.join(followers)} starts from model {model.name!r}; wait for its end or "
+            "stop it first"
         )
     session.delete(model)
 

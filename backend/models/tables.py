@@ -37,3 +37,8 @@ class Model(Base):
     worse_than: Mapped[str] = mapped_column(String(30), default="")
     note: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+    @property
+    def parent(self) -> str:
+        """The name of the model that training went on from; empty when it started from pretrained weights."""
+        return str(self.facts.get("parent", ""))

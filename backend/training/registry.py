@@ -31,11 +31,15 @@ from plugins.contract import PluginError
 
 STEPS = ("prepare", "train", "evaluate", "export")
 MAX_ATTEMPTS = 5
+CURRENT, SCRATCH = "current", "scratch"
 
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """What a user asks for. `labels` empty means all of the dataset; `time_budget` in seconds."""
+    """What a user asks for. `labels` empty means all of the dataset; `time_budget` in seconds. `start_from`
+    is `current` (the dataset's current model, where it fits), `scratch` (the pretrained weights) or the name
+    of a model.
+    """
 
     name: str
     algorithm: str
@@ -45,16 +49,21 @@ class TaskRequest:
     gpu_type: str = ""
     time_budget: int = 600
     description: str = ""
+    start_from: str = CURRENT
 
 
 def create(session: Session, dataset: Dataset, request: TaskRequest, placement: Placement) -> TrainingTask:
     """A new task in `queued`.
 
-    Raises `NameTaken`, `UnknownAlgorithm`, `InvalidRequest` (parameters), `NotEnoughData` (labels).
+    Raises `NameTaken`, `UnknownAlgorithm`, `InvalidRequest` (parameters, the model to start from),
+    `NotFound` (that model), `NotEnoughData` (labels).
     """
     check_name(request.name, "training task")
+    if request.name in (CURRENT, SCRATCH):
+        raise InvalidRequest(f"`--start-from {request.name}` names no model; choose another name")
     _require_free_name(session, dataset.workspace_id, request.name)
     _check_algorithm(request, dataset)
+    _check_start(session, dataset, request)
     labels = _choose_labels(session, dataset, request.labels)
     task = TrainingTask(
         workspace_id=dataset.workspace_id,
@@ -69,6 +78,7 @@ def create(session: Session, dataset: Dataset, request: TaskRequest, placement: 
         queue=placement.queue,
         note=placement.note,
         time_budget=request.time_budget,
+        start_from=request.start_from,
     )
     session.add(task)
     session.flush()
@@ -99,6 +109,23 @@ def _check_algorithm(request: TaskRequest, dataset: Dataset) -> None:
         registry.parse_params(algorithm, request.parameters)
     except PluginError as error:
         raise InvalidRequest(str(error)) from None
+
+
+def _check_start(session: Session, dataset: Dataset, request: TaskRequest) -> None:
+    if request.start_from in (CURRENT, SCRATCH):
+        return
+    model = session.scalar(
+        select(Model).where(Model.workspace_id == dataset.workspace_id, Model.name == request.start_from)
+    )
+    if model is None:
+        raise NotFound(
+            f"there is no model {request.start_from!r} to start from; `sightloop models list` shows all"
+        )
+    if model.algorithm != request.algorithm:
+        raise InvalidRequest(
+            f"model {model.name!r} was trained with {model.algorithm} and cannot start a training with "
+            f"{request.algorithm}; choose that algorithm, or another model to start from"
+        )
 
 
 def _choose_labels(session: Session, dataset: Dataset, wanted: Sequence[str]) -> list[str]:

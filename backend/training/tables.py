@@ -16,7 +16,9 @@ class TrainingTask(Base):
     """One run of training. `state` is changed by `lifecycle.advance` alone.
 
     `attempt` is the fencing number: it grows each time a worker takes the task, and whoever writes names the
-    attempt it belongs to. `stop` is empty, `keep` or `discard`. Times in seconds.
+    attempt it belongs to. `stop` is empty, `keep` or `discard`. Times in seconds. `start_from` is what was
+    asked for: `current`, `scratch` or a model's name; `parent` and `parent_digest` name the model that was
+    chosen together with the snapshot, for all attempts.
     """
 
     __tablename__ = "training_tasks"
@@ -39,6 +41,9 @@ class TrainingTask(Base):
     stop: Mapped[str] = mapped_column(String(10), default="")
     trained_seconds: Mapped[float] = mapped_column(default=0.0)
     snapshot: Mapped[str] = mapped_column(String(64), default="")
+    start_from: Mapped[str] = mapped_column(String(30), default="current")
+    parent: Mapped[str] = mapped_column(String(30), default="")
+    parent_digest: Mapped[str] = mapped_column(String(64), default="")
     note: Mapped[str] = mapped_column(Text, default="")
     error_code: Mapped[str] = mapped_column(String(40), default="")
     error: Mapped[str] = mapped_column(Text, default="")
