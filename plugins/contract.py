@@ -199,6 +199,7 @@ class Previous:
     `trained` maps the content hash of every image that its weights have learned from, those of the models
     before it included, to the label that it had then. `required`: the user named this model, so a trainer
     that cannot start from it refuses (`PluginError`); otherwise it says why in the log and starts afresh.
+    `lineage` names the snapshots behind `trained`, oldest first.
     """
 
     name: str
@@ -210,6 +211,7 @@ class Previous:
     parameters: Mapping[str, Any]
     trained: Mapping[str, str | None]
     required: bool = False
+    lineage: tuple[str, ...] = ()
 
 
 class TrainingContext(Protocol):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from backend.models import registry as models
 from backend.models.tables import Model
-from plugins import bundle, registry
+from plugins import registry
 from plugins.contract import Draft, Evaluation, Example, Plugin, Prediction, Predictor, TrainingStopped
 from plugins.images import decode
+from workers import previous
 from workers.prepare import Prepared
 
 if TYPE_CHECKING:
@@ -87,23 +88,16 @@ def _compare(
     sentence. A model with other labels cannot be compared.
     """
     with attempt.runtime.sessions() as session:
-        previous = models.current(session, attempt.task.dataset_id)
-    if previous is None or previous.plugin != attempt.plugin.name or previous.labels != attempt.task.labels:
+        current = models.current(session, attempt.task.dataset_id)
+    if current is None or current.plugin != attempt.plugin.name or current.labels != attempt.task.labels:
         return "", ""
-    before = _measure(attempt, prepared, _open_previous(attempt, previous), examples)
+    before = _measure(attempt, prepared, _open_previous(attempt, current), examples)
     headline = attempt.plugin.headline
     old, new = before.metrics[headline], evaluation.metrics[headline]
-    note = f"{headline} {new:.3f} against {old:.3f} of {previous.name} on the same {len(examples)} images"
-    return (previous.name, f"worse: {note}") if new < old else ("", note)
+    note = f"{headline} {new:.3f} against {old:.3f} of {current.name} on the same {len(examples)} images"
+    return (current.name, f"worse: {note}") if new < old else ("", note)
 
 
-def _open_previous(attempt: Attempt, previous: Model) -> Predictor:
-    archive = attempt.folder / "previous.zip"
-    runtime = attempt.runtime
-    runtime.artifacts.download(runtime.settings.s3_bucket, models.bundle_key(previous.digest), archive)
-    target = attempt.folder / f"previous-{previous.digest[:12]}"
-    if target.exists():
-        opened = bundle.verify(target, digest=previous.digest)
-    else:
-        opened = bundle.unpack(archive, target, digest=previous.digest)
+def _open_previous(attempt: Attempt, model: Model) -> Predictor:
+    opened = previous.open_bundle(attempt, model.name, model.digest)
     return open_predictor(attempt.plugin, opened.folder, opened.manifest.model, attempt)

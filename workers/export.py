@@ -53,7 +53,12 @@ def export(attempt: Attempt, prepared: Prepared, draft: Draft, judgement: Judgem
         metrics=dict(judgement.evaluation.metrics),
         details={"evaluated_on": judgement.side, **judgement.evaluation.details},
         base=dict(draft.base),
-        facts={**draft.facts, "device": prepared.device, "trained_seconds": round(record.trained_seconds, 1)},
+        facts={
+            **draft.facts,
+            **_ancestry(prepared, draft),
+            "device": prepared.device,
+            "trained_seconds": round(record.trained_seconds, 1),
+        },
         parameters={
             **asdict(registry.parse_params(attempt.algorithm, task.parameters)),
             "labels": list(task.labels),
@@ -102,6 +107,14 @@ def register(session: Session, attempt: Attempt, exported: Exported) -> Model:
     session.add(model)
     session.flush()
     return model
+
+
+def _ancestry(prepared: Prepared, draft: Draft) -> Mapping[str, Any]:
+    """Of a model that went on from another one: which it was, and the snapshots that one has learned from."""
+    previous = prepared.previous
+    if previous is None or draft.facts.get("parent") != previous.name:
+        return {}
+    return {"parent_digest": previous.digest, "lineage": previous.lineage}
 
 
 def _plots(attempt: Attempt, prepared: Prepared, draft: Draft, judgement: Judgement) -> None:

@@ -18,7 +18,9 @@ from backend.errors import AppError
 from backend.storage import ObjectStore
 from backend.training import records
 from backend.training.tables import TrainingTask
-from plugins.contract import AttemptLost, Example, PluginError, TrainingStopped
+from plugins.contract import AttemptLost, Example, PluginError, Previous, TrainingStopped
+from workers import previous
+from workers.previous import Choice
 
 if TYPE_CHECKING:
     from workers.train import Attempt
@@ -34,6 +36,7 @@ class Prepared:
     examples: Sequence[Example]
     images: Path
     device: str
+    previous: Previous | None = None
 
     def read(self, example: Example) -> bytes:
         """The image's bytes as they were when the snapshot was frozen."""
@@ -48,11 +51,16 @@ def prepare(attempt: Attempt) -> Prepared:
     if task.note:
         record.log(task.note)
     store = attempt.runtime.store(task.dataset.connection)
-    frozen = _snapshot(attempt, store)
-    prepared = Prepared(frozen.hash, frozen.examples, attempt.folder / "images", device)
+    choice = _snapshot(attempt, store)
+    frozen = choice.frozen
+    prepared = Prepared(
+        frozen.hash, frozen.examples, attempt.folder / "images", device, previous=choice.previous
+    )
     fetched = _fetch(attempt, store, prepared)
     sides = {side: sum(e.split == side for e in frozen.examples) for side in ("train", "validation", "test")}
     record.facts |= {"snapshot": frozen.hash, "images": len(frozen.examples), **sides, "fetched": fetched}
+    if choice.previous:
+        record.facts["previous"] = choice.previous.name
     record.log(
         f"Snapshot {frozen.hash[:12]}: {sides['train']} images to train on, {sides['validation']} to validate"
     )
@@ -65,25 +73,28 @@ def _device(task: TrainingTask) -> str:
     return "cuda" if wants_gpu and os.environ.get("CUDA_VISIBLE_DEVICES") else "cpu"
 
 
-def _snapshot(attempt: Attempt, store: ObjectStore) -> snapshot.Snapshot:
-    """The snapshot of the first attempt, or a new one."""
+def _snapshot(attempt: Attempt, store: ObjectStore) -> Choice:
+    """The snapshot of the first attempt and the model it starts from, or new ones."""
     runtime, task, record = attempt.runtime, attempt.task, attempt.record
     bucket = runtime.settings.s3_bucket
     if task.snapshot:
         record.log(f"Attempt {record.attempt} goes on with snapshot {task.snapshot[:12]}")
-        return snapshot.load(runtime.artifacts, bucket, task.snapshot)
+        frozen = snapshot.load(runtime.artifacts, bucket, task.snapshot)
+        return Choice(frozen, previous.again(attempt))
     record.log("Checking the images that were not checked yet")
     check.check(
         runtime.sessions, store, task.dataset, settings=runtime.settings, progress=lambda *_: _go_on(attempt)
     )
-    with runtime.sessions() as session:
-        frozen = snapshot.freeze(session, task.dataset, task.labels)
+    choice = previous.freeze(attempt)
     runtime.artifacts.ensure_bucket(bucket)
-    snapshot.save(runtime.artifacts, bucket, frozen)
+    snapshot.save(runtime.artifacts, bucket, choice.frozen)
+    chosen = {"snapshot": choice.frozen.hash}
+    if choice.previous:
+        chosen |= {"parent": choice.previous.name, "parent_digest": choice.previous.digest}
     with transaction(runtime.sessions) as session:
         records.beat(session, task.id, record.attempt)
-        session.execute(update(TrainingTask).where(TrainingTask.id == task.id).values(snapshot=frozen.hash))
-    return frozen
+        session.execute(update(TrainingTask).where(TrainingTask.id == task.id).values(chosen))
+    return choice
 
 
 def _go_on(attempt: Attempt) -> None:

@@ -118,6 +118,7 @@ def _steps(attempt: Attempt) -> None:
         record=attempt.record,
         snapshot=prepared.examples,
         reader=prepared.read,
+        previous=prepared.previous,
     )
     context.folder.mkdir(parents=True, exist_ok=True)
     draft = registry.load(attempt.plugin.trainer)(context)
