@@ -126,19 +126,22 @@ class ClassificationPredictor:
         return tuple(Output(self._labels[index], min(max(confidences[index], 0.0), 1.0)) for index in order)
 
 
-def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> ClassificationPredictor:
-    """Open the model of a bundle or draft; see `plugins.contract.OpenPredictor`. Raises `PluginError`."""
+def open_session(graph: bytes, *, threads: int) -> Any:
+    """An ONNX Runtime session of a serialised graph, with the options that models are served with."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Threads that spin while they wait halve the speed when anything else uses the cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> ClassificationPredictor:
+    """Open the model of a bundle or draft; see `plugins.contract.OpenPredictor`. Raises `PluginError`."""
     try:
         # From bytes: a model read this way cannot refer to other files of the host.
-        session = onnxruntime.InferenceSession(
-            (folder / model["file"]).read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session((folder / model["file"]).read_bytes(), threads=threads)
     except Exception as error:  # see ClassificationPredictor.outputs
         raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
     labels = model["labels"]
