@@ -6,18 +6,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from backend.models import card_trust
+from backend.models.markdown import paragraph, percent, safe, table
 from plugins.bundle import Manifest
 
 # What the numbers mean, for people who have never trained a model.
 _MEANINGS = {
     "accuracy": "share of the images that got the right class",
-    "balanced_accuracy": "the same, with every class counting alike",
+    "balanced_accuracy": "accuracy with every class counting alike",
     "macro_f1": "mean over the classes of F1, the harmonic mean of precision and recall",
     "top_3_accuracy": "share of the images whose class is among the first three answers",
     "log_loss": "how wrong the confidences are; 0 is perfect",
+    "ece": "expected calibration error: mean gap between confidence and share of right answers; 0 is perfect",
+    "brier": "mean squared error of the confidences (Brier score); 0 is perfect, 2 the worst",
+    "coverage": "share of the images whose answer it acts on",
+    "acted_precision": "share of right answers among those it acts on",
     "examples": "images measured on",
 }
-_SHOWN_MISTAKES = 10
+_SHARES = frozenset(
+    {"accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy", "coverage", "acted_precision"}
+)
+_SHOWN_LABELS = 30
 
 
 def write_card(path: Path, manifest: Manifest, note: str = "") -> None:
@@ -27,34 +36,23 @@ def write_card(path: Path, manifest: Manifest, note: str = "") -> None:
 
 def render(manifest: Manifest, note: str = "") -> str:
     """The card's text."""
-    labels = manifest.model.get("labels", [])
-    side = manifest.details.get("evaluated_on", "validation")
+    details, trust = manifest.details, manifest.model.get("trust")
     lines = [
         f"# {manifest.name}",
         "",
         f"Trained by Sightloop with `{manifest.algorithm}` on {manifest.created_at[:10]}.",
         "",
-        "## What it does",
-        "",
-        f"Answers which of {len(labels)} classes an image belongs to: {', '.join(map(str, labels))}. "
-        "It always answers with one of these, also for an image of something else: look at the confidence."
-        if labels
-        else "Reads the text of an image.",
-        "",
-        "## How good it is",
-        "",
-        f"Measured on the {side} images of its dataset, which it never saw in training, with the exported",
-        "model and through the code that serves it. On images that look different (another camera, light or",
-        "background) expect less.",
-        "",
-        *_table(("metric", "value", "meaning"), _metrics(manifest.metrics)),
-        "",
-        *([_sentence(note), ""] if note else []),
-        *_per_class(manifest.details.get("per_class")),
-        *_mistakes(manifest.details.get("mistakes")),
+        *_task(manifest.model),
+        *_quality(manifest, note),
+        *_per_class(details.get("per_class")),
+        *card_trust.confidence(details.get("reliability")),
+        *card_trust.decisions(trust, manifest.metrics, details),
+        *card_trust.none_of_these(trust, details.get("decisions")),
+        *card_trust.mistakes(details.get("mistakes")),
+        *card_trust.suspects(manifest.facts.get("label_suspects")),
         "## How it was made",
         "",
-        *_table(("what", "value"), _made_of(manifest)),
+        *table(("what", "value"), _made_of(manifest)),
         "",
         "Plots are in `plots/`, inputs with their expected answers in `test_vectors/`.",
         "",
@@ -62,37 +60,102 @@ def render(manifest: Manifest, note: str = "") -> str:
     return "\n".join(lines)
 
 
+def _task(model: Mapping[str, Any]) -> list[str]:
+    labels = [str(label) for label in model.get("labels", [])]
+    if not labels:
+        return ["## What it does", "", *paragraph("Reads the text of an image.")]
+    more = len(labels) - _SHOWN_LABELS
+    names = ", ".join(labels[:_SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")
+    decides = (
+        "Every answer has a confidence and a decision: to act on the class, or on none, because the model is "
+        "not sure or the image is unlike those that it has learned from."
+    )
+    always = (
+        "It always answers with one of these, also for an image of something else: look at the confidence."
+    )
+    return [
+        "## What it does",
+        "",
+        *paragraph(
+            f"Answers which of {len(labels)} classes an image belongs to: {safe(names)}.",
+            decides if "trust" in model else always,
+        ),
+    ]
+
+
+def _quality(manifest: Manifest, note: str) -> list[str]:
+    side = manifest.details.get("evaluated_on", "validation")
+    intervals = manifest.details.get("intervals", {})
+    optimistic = (
+        "The same images chose the best state of the training and its confidences, so on new ones it is "
+        "probably a little worse; a dataset with a test side is measured without that."
+    )
+    return [
+        "## How good it is",
+        "",
+        *_in_short(manifest.metrics, intervals, side),
+        *paragraph(
+            f"Measured on the {side} images of its dataset, which it never saw in training, with the",
+            "exported model and through the code that serves it.",
+            *([optimistic] if side == "validation" else []),
+            "On images that look different (another camera, light or background) expect less.",
+        ),
+        *table(("metric", "value", "meaning"), _metrics(manifest.metrics, intervals)),
+        "",
+        *(
+            paragraph(
+                "In brackets: the 95 % interval, where the value over many more such images probably lies."
+            )
+            if intervals
+            else []
+        ),
+        *([_sentence(note), ""] if note else []),
+    ]
+
+
+def _in_short(metrics: Mapping[str, float], intervals: Mapping[str, Any], side: str) -> list[str]:
+    if "accuracy" not in intervals:
+        return []
+    share = percent(metrics["accuracy"], intervals["accuracy"])
+    return [f"**{share} of {metrics['examples']:.0f} {side} images got the right class.**", ""]
+
+
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _metrics(metrics: Mapping[str, float]) -> list[tuple[str, ...]]:
-    return [(name, f"{value:.4g}", _MEANINGS.get(name, "")) for name, value in metrics.items()]
+def _metrics(metrics: Mapping[str, float], intervals: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    return [
+        (name.replace("_", " "), _value(name, value, intervals.get(name)), _MEANINGS.get(name, ""))
+        for name, value in metrics.items()
+    ]
+
+
+def _value(name: str, value: float, interval: Sequence[float] | None) -> str:
+    if interval is not None:
+        return percent(value, interval)
+    return percent(value) if name in _SHARES else f"{value:.4g}"
 
 
 def _per_class(rows: Any) -> list[str]:
     if not isinstance(rows, Sequence) or not rows:
         return []
-    columns = ("precision", "recall", "f1")
-    body = [
-        (str(row["label"]), *(f"{row[name]:.2f}" for name in columns), str(row["support"])) for row in rows
-    ]
-    return [*_table(("class", *columns, "images"), body), ""]
 
-
-def _mistakes(rows: Any) -> list[str]:
-    if not isinstance(rows, Sequence) or not rows:
-        return []
+    columns = ("recall", "precision", "f1")
     body = [
-        (str(row["key"]), str(row["label"]), str(row["predicted"]), f"{row['conf']:.2f}")
-        for row in rows[:_SHOWN_MISTAKES]
+        (
+            str(row["label"]),
+            *(percent(row[name], row.get(f"{name}_interval")) for name in columns),
+            str(row["support"]),
+        )
+        for row in rows
     ]
     return [
-        "## Its worst mistakes",
-        "",
-        "The most confident wrong answers; some may be wrong labels.",
-        "",
-        *_table(("image", "label", "answer", "confidence"), body),
+        *paragraph(
+            "Recall: the share of a class's images that it finds.",
+            "Precision: the share of the answers with a class that are right.",
+        ),
+        *table(("class", *columns, "images"), body),
         "",
     ]
 
@@ -109,11 +172,3 @@ def _made_of(manifest: Manifest) -> list[tuple[str, ...]]:
         ),
         *((f"{name} version", version) for name, version in manifest.libraries.items()),
     ]
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    def row(cells: tuple[str, ...]) -> str:
-        escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-        return "| " + " | ".join(escaped) + " |"
-
-    return [row(head), "|" + " --- |" * len(head), *map(row, rows)]

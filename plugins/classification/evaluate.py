@@ -77,7 +77,7 @@ def _per_class(
     truth: Indices, answers: Indices, labels: list[str], predictions: Sequence[Prediction]
 ) -> list[dict[str, Any]]:
     """Precision and recall with their 95 % intervals (Wilson's), and, if the model decides, how many answers
-    with this class it acts on and how many of these are right.
+    there are with this class, how many it acts on and how many of these are right.
     """
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, answers, labels=range(len(labels)), zero_division=0.0
@@ -98,7 +98,11 @@ def _per_class(
                 "f1": float(f1[place]),
                 "support": int(support[place]),
                 **(
-                    {"acted": int(mine.sum()), "acted_right": int((mine & (truth == place)).sum())}
+                    {
+                        "answered": int(given[place]),
+                        "acted": int(mine.sum()),
+                        "acted_right": int((mine & (truth == place)).sum()),
+                    }
                     if decides
                     else {}
                 ),

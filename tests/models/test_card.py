@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from backend.models.card import render
 from plugins.bundle import Manifest
 
@@ -31,25 +33,135 @@ MANIFEST = Manifest(
 )
 
 
+TRUSTED = replace(
+    MANIFEST,
+    model={
+        "labels": ["bolt", "nut|washer"],
+        "trust": {
+            "file": "trust.npz",
+            "precision": 0.95,
+            "thresholds": {"bolt": 0.71, "nut|washer": None},
+            "unlike": {"limit": 0.4321, "images": 40, "false_alarms": 0.015},
+        },
+    },
+    metrics={"accuracy": 0.75, "ece": 0.05, "coverage": 0.25, "acted_precision": 1.0, "examples": 4.0},
+    details={
+        "evaluated_on": "test",
+        "intervals": {
+            "accuracy": [0.301, 0.954],
+            "coverage": [0.046, 0.699],
+            "acted_precision": [0.2065, 1.0],
+        },
+        "reliability": {
+            "ece": 0.05,
+            "chance": 0.4,
+            "mean_confidence": 0.8,
+            "bins": [{"confidence": 0.8, "accuracy": 0.75, "low": 0.3, "high": 0.95, "images": 4}],
+        },
+        "decisions": {"images": 4, "acted": 1, "right": 1, "not_sure": 2, "unlike_training": 1},
+        "per_class": [
+            {
+                "label": "bolt",
+                "precision": 1.0,
+                "precision_interval": [0.2065, 1.0],
+                "recall": 0.5,
+                "recall_interval": [0.0945, 0.9055],
+                "f1": 0.667,
+                "support": 2,
+                "answered": 1,
+                "acted": 1,
+                "acted_right": 1,
+            },
+        ],
+    },
+    facts={
+        "label_suspects": [
+            {"key": "a/1.jpg", "label": "bolt", "predicted": "nut|washer", "conf": 0.9, "label_conf": 0.02}
+        ]
+    },
+)
+
+
 def test_the_card_says_what_how_good_and_from_what() -> None:
     card = render(MANIFEST, "accuracy 0.750 against 0.500 of parts-v0 on the same 4 images")
     for expected in (
         "# parts-v1",
-        "| accuracy | 0.75 | share of the images that got the right class |",
-        "| bolt | 1.00 | 0.50 | 0.67 | 2 |",
+        "| accuracy | 75 % | share of the images that got the right class |",
+        "| bolt | 50 % | 100 % | 67 % | 2 |",
         "| parts/bolt/7.jpg | bolt |",
         "Accuracy 0.750 against 0.500 of parts-v0",
+        "probably a little worse",
         "| dataset snapshot | abc |",
         "| learning rate | chosen automatically |",
         "| torch version | 2.14.1 |",
     ):
-        assert expected in card
+        assert expected in card.replace("\n", " ") or expected in card
+
+
+def test_the_card_says_how_far_to_trust_the_model() -> None:
+    card = render(TRUSTED)
+    text = card.replace("\n", " ")
+    for expected in (
+        "**75 % (30 to 95 %) of 4 test images got the right class.**",
+        "| accuracy | 75 % (30 to 95 %) |",
+        "| bolt | 50 % (9 to 91 %) | 100 % (21 to 100 %) | 67 % | 2 |",
+        "On the 4 images measured it was 80 % on average, and 75 % of the answers were right. No more",
+        "over 1 group of equally many images",
+        "Wanted: 95 % of the answers acted on are right.",
+        "it acted on 1, 25 % (5 to 70 %); 100 % (21 to 100 %) of these were right.",
+        "| bolt | 0.71 | 1 of 1 answers | 1 (100 %) |",
+        "| nut\\|washer | never: no confidence is enough |",
+        "farther than 0.4321",
+        "About 1.5 % of good images are expected to be refused",
+        "by mistake (of the 4 images measured it was 1).",
+        "where the label is wrong, correct it and train again",
+        "| a/1.jpg | bolt | nut\\|washer | 0.90 | 0.02 |",
+    ):
+        assert expected in text, expected
+    assert "probably a little worse" not in text
+
+
+@pytest.mark.parametrize(
+    "ece, confidence, verdict",
+    [(0.3, 0.99, "too high"), (0.3, 0.5, "too low"), (0.3, 0.76, "Some confidences are too high and others")],
+)
+def test_what_is_wrong_with_the_confidences_is_said(ece: float, confidence: float, verdict: str) -> None:
+    reliability = {**TRUSTED.details["reliability"], "ece": ece, "chance": 0.1, "mean_confidence": confidence}
+    card = render(replace(TRUSTED, details={"reliability": reliability}))
+    assert verdict in card.replace("\n", " ")
+
+
+def test_a_model_that_acts_on_nothing_and_has_no_suspects() -> None:
+    made = {"images": 4, "acted": 0, "right": 0, "not_sure": 4, "unlike_training": 0}
+    card = render(
+        replace(
+            TRUSTED,
+            model={**TRUSTED.model, "trust": {**TRUSTED.model["trust"], "unlike": None}},
+            metrics={"accuracy": 0.75, "coverage": 0.0, "examples": 4.0},
+            details={"decisions": made},
+            facts={"label_suspects": []},
+        )
+    )
+    assert "it acted on 0, 0 %; none of these were right" in card.replace("\n", " ")
+    assert "None were found among the training images." in card
+    assert "It cannot tell when an image is unlike" in card
+
+
+def test_five_hundred_classes_stay_readable() -> None:
+    labels = [f"class {n}" for n in range(500)]
+    trust = {**TRUSTED.model["trust"], "thresholds": dict.fromkeys(labels, 0.9)}
+    card = render(replace(TRUSTED, model={"labels": labels, "trust": trust}))
+    assert "class 29 and 470 more" in card.replace("\n", " ")
+    assert "And 440 more classes." in card
 
 
 def test_a_name_cannot_break_the_tables() -> None:
     assert "nut\\|washer" in render(MANIFEST)
+    odd = {"key": "a\nb<script>.jpg", "label": "bolt", "predicted": "bolt", "conf": 0.93}
+    assert "| a b&lt;script>.jpg |" in render(replace(MANIFEST, details={"mistakes": [odd]}))
 
 
 def test_a_plugin_may_leave_the_details_out() -> None:
-    card = render(replace(MANIFEST, details={}, model={}))
-    assert "worst mistakes" not in card
+    card = render(replace(MANIFEST, details={}, model={}, facts={}))
+    for section in ("worst mistakes", "None of these", "confidence means", "When to act", "label mistakes"):
+        assert section not in card
