@@ -9,6 +9,7 @@ import sys
 from backend.logs import configure
 from backend.queue import DATA, TRAIN, gpu_queue
 from backend.settings import SettingsError
+from workers import memory
 from workers.gpus import find
 from workers.process import process_runtime
 from workers.worker import SightloopWorker
@@ -40,4 +41,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    memory.restart_if_needed("workers")
     sys.exit(main())
