@@ -134,18 +134,20 @@ def main() -> int:
     try:
         if not (options.table or options.plot):
             return 1 if run(options) else 0
-        names = {folder.name for folder in _folders(options)}
-        found = [
-            one
-            for one in results.read(options.results)
-            if one.set in names and (one.clock, one.threads) == (options.clock, options.threads)
-        ]
+        return show(options)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print or draw the results of these sets, with this clock and so many threads."""
+    names = {folder.name for folder in _folders(options)}
+    wanted = options.clock, options.threads
+    known = results.read(options.results)
+    found = [one for one in known if one.set in names and (one.clock, one.threads) == wanted]
     if not found:
-        print(f"{options.results} has no such results; measure first", file=sys.stderr)
-        return 2
+        raise ValueError(f"{options.results} has no such results; measure first")
     if options.table:
         print(table.table(found))
     if options.plot:

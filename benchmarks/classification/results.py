@@ -87,8 +87,10 @@ def wilson(share: float, images: int) -> tuple[float, float]:
 
 def difference(ours: list[Result], others: list[Result]) -> tuple[float, float, float]:
     """Mean accuracy of the ones less that of the others, with a 95 % interval: bootstrap over the images that
-    both judged, of the share of seeds that had each right.
+    both judged, of the share of seeds that had each right. Raises `ValueError` for different test sides.
     """
+    if len({len(one.right) for one in (*ours, *others)}) > 1:
+        raise ValueError(f"the results of {ours[0].set} are of different test sides; remove the older ones")
     gap = np.mean([one.hits for one in ours], axis=0) - np.mean([one.hits for one in others], axis=0)
     random = np.random.default_rng(0)
     drawn = random.multinomial(len(gap), np.full(len(gap), 1 / len(gap)), size=20_000) @ gap / len(gap)

@@ -158,7 +158,10 @@ def _reading(found: Cells, results: Sequence[Result]) -> Iterator[str]:
             if last.ours:
                 gap, low, high = (100 * value for value in difference(list(last.runs), list(best.runs)))
                 reached = [cell.seconds for cell in row.values() if cell.mean >= best.mean]
-                when = f"reached after {min(reached):.0f} s" if reached else "not reached"
+                when = "not reached"
+                if reached:
+                    times = best.seconds / min(reached)
+                    when = f"reached after {min(reached):.0f} s, {times:.1f} times as fast"
                 yield (
                     f"* {method} less the best of the others ({name}, {100 * best.mean:.1f} % after "
                     f"{best.seconds:.0f} s): {gap:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}, "

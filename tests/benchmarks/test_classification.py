@@ -150,6 +150,8 @@ def test_intervals() -> None:
     assert results.wilson(1.0, 80)[1] == 1.0 and results.wilson(1.0, 80)[0] < 0.97
     same = [_result("fastai", 60.0, "1101" * 20)]
     assert results.difference(same, same) == (0.0, 0.0, 0.0)
+    with pytest.raises(ValueError, match="different test sides"):
+        results.difference(same, [_result("linear", 0.0, "1")])
     gap, low, high = results.difference([_result("linear", 0.0, "1111" * 20)], same)
     assert gap == pytest.approx(0.25) and 0.1 < low < 0.25 < high < 0.4
 
@@ -165,7 +167,7 @@ def test_the_table_takes_the_best_learning_rate_and_says_what_is_better(tmp_path
     text = table.table(found)
     assert "| plain fine-tune |  | 75.0 at 1e-3 |" in text
     assert "high-performance less the best of the others (plain fine-tune, 75.0 % after 60 s): +25.0" in text
-    assert "reached after 60 s" in text
+    assert "reached after 60 s, 1.0 times as fast" in text
     table.plot(found, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
