@@ -36,6 +36,7 @@ _ROWS, _ROWS_A_CLASS = (
     8,
 )  # training images kept: the larger of the first and the second times the classes
 _LEAST_IMAGES = 4
+_ENOUGH = 10  # held-out images that show how distances spread
 _LEAST_LIMIT = 1e-3  # the same image stored as half floats is this far from itself, at most
 _SMALLEST = 1e-7
 
@@ -136,19 +137,27 @@ def _some_of_each(targets: Targets, most: int) -> npt.NDArray[np.int64]:
 
 
 def _limit(among: Floats, held_out: Floats) -> float:
-    """The distance that new images of the known kind rarely exceed, from those among the training images.
-
-    The quantile itself where there are images enough, and at least where a normal distribution of unknown
-    mean and variance has it for one more image (Student's t), which is the farther one with few images.
+    """The distance that new images of the known kind rarely exceed, from those among the training images, or
+    that of the held-out images themselves where these are enough to show their spread.
     """
     distances = np.maximum(among.astype(np.float64), _SMALLEST)
+    limits = [_LEAST_LIMIT]
     if len(held_out):
         farther = np.log(np.maximum(held_out, _SMALLEST)).mean() - np.log(distances).mean()
         distances = distances * np.exp(max(float(farther), 0.0))
+    if len(held_out) >= _ENOUGH:
+        limits.append(_seldom_exceeded(held_out.astype(np.float64)))
+    return max(*limits, _seldom_exceeded(distances))
+
+
+def _seldom_exceeded(distances: npt.NDArray[np.float64]) -> float:
+    """The quantile itself where there are distances enough, and at least where a normal distribution of
+    unknown mean and variance has it for one more (Student's t), which is farther with few.
+    """
     count = len(distances)
     spread = distances.std(ddof=1) * np.sqrt(1 + 1 / count)
     normal = distances.mean() + stats.t.ppf(1 - FALSE_ALARMS, count - 1) * spread
-    return float(max(np.quantile(distances, 1 - FALSE_ALARMS), normal, _LEAST_LIMIT))
+    return float(max(np.quantile(distances, 1 - FALSE_ALARMS), normal))
 
 
 def _entry(
