@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from plugins.classification.intervals import figures, intervals, wilson
 from plugins.classification.reliability import brier, reliability
@@ -57,7 +57,7 @@ def evaluate(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
             **{name: wilson(count, images) for name, (count, images) in shares.items()},
         },
         "reliability": calibration.to_json(),
-        "confusion": confusion_matrix(truth, answers, labels=range(len(labels))).tolist(),
+        "confusion": _confusion(truth, answers, len(labels)),
         "mistakes": _mistakes(examples, predictions),
         **({"decisions": decisions} if decisions else {}),
     }
@@ -145,6 +145,13 @@ def _log_loss(truth: Indices, table: npt.NDArray[np.float64]) -> float:
         return 0.0
     clipped = np.maximum(table, 1e-7)
     return float(log_loss(truth, clipped / clipped.sum(1, keepdims=True), labels=range(table.shape[1])))
+
+
+def _confusion(truth: Indices, answers: Indices, classes: int) -> list[list[int]]:
+    """How many images of each class (rows) got each answer (columns)."""
+    counts = np.bincount(truth * classes + answers, minlength=classes**2).reshape(classes, classes)
+    rows: list[list[int]] = counts.tolist()
+    return rows
 
 
 def _among_first(truth: list[str], predictions: Sequence[Prediction], count: int) -> list[bool]:
