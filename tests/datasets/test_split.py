@@ -93,6 +93,42 @@ def test_ten_new_images_move_hardly_any_old_one() -> None:
     assert Counter(before)["validation"] == 40
 
 
+@settings(max_examples=200, deadline=None)
+@given(datasets(mixed=True), SHARES, st.sets(GROUPS, max_size=30))
+def test_what_was_trained_on_is_trained_on(
+    items: list[Item], shares: tuple[float, float], trained: set[str]
+) -> None:
+    trained |= {item.group for item in items[::3]}
+    sides = split(items, validation=shares[0], test=shares[1], trained=trained)
+    assert all(side == "train" for item, side in zip(items, sides, strict=True) if item.group in trained)
+    assert len(sides) == len(items)
+
+
+def test_new_images_fill_the_place_of_those_that_were_trained_on() -> None:
+    items = [Item(f"{number:064x}", "ab"[number % 2]) for number in range(300)]
+    before = split(items[:250])
+    trained = {item.group for item, side in zip(items, before, strict=False) if side == "train"}
+    usual, held = split(items), split(items, trained=trained)
+    moved = [
+        one for one, other in zip(before, usual, strict=False) if (one, other) == ("train", "validation")
+    ]
+    assert moved  # images near the edge change sides, so a model that knows them would be judged by them
+    assert held.count("validation") == usual.count("validation") == 30
+    assert split(items[:250], trained=trained) == before
+
+
+def test_nothing_is_left_to_validate_with_when_all_was_trained_on() -> None:
+    items = [Item(f"{number:064x}", "ab"[number % 2]) for number in range(40)]
+    trained = {item.group for item in items if item.label == "a"}
+    sides = split(items, test=0.1, trained=trained)
+    assert {side for item, side in zip(items, sides, strict=True) if item.label == "a"} == {"train"}
+    assert {side for item, side in zip(items, sides, strict=True) if item.label == "b"} == {
+        "train",
+        "validation",
+        "test",
+    }
+
+
 def test_one_image_trains() -> None:
     assert split([Item("g", "a")]) == ["train"]
     assert split([]) == []

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset, Image
 from backend.errors import (
+    InUse,
     InvalidRequest,
     NameTaken,
     NoSuchDevice,
@@ -17,6 +18,8 @@ from backend.errors import (
     UnknownAlgorithm,
     WrongState,
 )
+from backend.models import registry as models
+from backend.models.tables import Model
 from backend.training import records
 from backend.training import registry as tasks
 from backend.training.devices import Placement, place
@@ -63,6 +66,78 @@ def test_what_cannot_be_trained_is_refused(
 ) -> None:
     with pytest.raises(refusal, match=sentence):
         tasks.create(session, dataset, replace(REQUEST, **change), CPU)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def model(session: Session, task: TrainingTask) -> Model:
+    """A model that the first task made."""
+    advance(session, task.id, S.QUEUED, S.STOPPING)
+    advance(session, task.id, S.STOPPING, S.STOPPED)
+    row = Model(
+        workspace_id=task.workspace_id,
+        task_id=task.id,
+        dataset_id=task.dataset_id,
+        name="first",
+        plugin="classification",
+        algorithm=task.algorithm,
+        digest="d" * 64,
+        size=1,
+        labels=task.labels,
+        metrics={},
+        facts={},
+        snapshot="e" * 64,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def test_a_training_starts_from_the_current_model_unless_told_otherwise(
+    session: Session, dataset: Dataset, model: Model
+) -> None:
+    names = {"second": "current", "third": "scratch", "fourth": "first"}
+    for name, start in names.items():
+        request = replace(REQUEST, name=name)
+        task = tasks.create(
+            session, dataset, request if start == "current" else replace(request, start_from=start), CPU
+        )
+        assert (task.start_from, task.parent, task.parent_digest) == (start, "", "")
+
+
+@pytest.mark.parametrize(
+    "change, refusal, sentence",
+    [
+        ({"start_from": "nobody"}, NotFound, "no model 'nobody' to start from"),
+        ({"name": "scratch"}, InvalidRequest, "--start-from scratch"),
+        ({"name": "current"}, InvalidRequest, "--start-from current"),
+    ],
+)
+def test_a_start_that_there_is_not_is_refused(
+    session: Session, dataset: Dataset, change: dict[str, str], refusal: type[Exception], sentence: str
+) -> None:
+    with pytest.raises(refusal, match=sentence):
+        tasks.create(session, dataset, replace(REQUEST, **change), CPU)  # type: ignore[arg-type]
+
+
+def test_a_model_of_another_algorithm_cannot_be_the_start(
+    session: Session, dataset: Dataset, model: Model
+) -> None:
+    model.algorithm = "classification-high-precision"
+    with pytest.raises(InvalidRequest, match="was trained with classification-high-precision"):
+        tasks.create(session, dataset, replace(REQUEST, name="second", start_from="first"), CPU)
+
+
+@pytest.mark.parametrize("column", ["start_from", "parent"])
+def test_a_model_stays_while_a_training_starts_from_it(
+    session: Session, dataset: Dataset, model: Model, column: str
+) -> None:
+    task = tasks.create(session, dataset, replace(REQUEST, name="second"), CPU)
+    setattr(task, column, "first")
+    session.flush()
+    with pytest.raises(InUse, match="second starts from model 'first'"):
+        models.delete(session, model)
+    tasks.request_stop(session, task, discard=True)
+    models.delete(session, model)
 
 
 def test_a_name_is_taken_once(session: Session, dataset: Dataset, task: TrainingTask) -> None:
