@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from plugins.contract import AttemptLost, PluginError
-from plugins.fitting import Plan, Score, fit, read_checkpoint, whole_file
+from plugins.fitting import Plan, Score, Share, fit, read_checkpoint, whole_file
 from tests.plugins.context import MemoryContext
 
 PLAN = Plan(epochs=6, batches=5, average=0.5, checkpoint_seconds=0)
@@ -30,7 +30,7 @@ class Line:
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.model.parameters(), lr=0.2)
 
-    def batches(self, epoch: int, first: int) -> Iterator[list[float]]:
+    def batches(self, epoch: int, first: int, share: Share) -> Iterator[list[float]]:
         for number in range(first, PLAN.batches):
             yield [float(epoch), float(number), 1.0]
 

@@ -21,7 +21,7 @@ from plugins.classification.cache import Images
 from plugins.classification.preprocess import Pixels
 from plugins.classification.trainer.inference import judged, rows_of
 from plugins.contract import TrainingContext
-from plugins.fitting import Plan, Score
+from plugins.fitting import Plan, Score, Share
 
 CHECKPOINT_SECONDS = 15.0
 _RESERVE = 3.0  # seconds to write the model
@@ -148,18 +148,20 @@ class FineTuning:
         groups.append({"params": self.model.head.parameters(), "lr": head_rate})
         return torch.optim.AdamW(groups, weight_decay=self.recipe.weight_decay, fused=True)
 
-    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        """Augmented batches; the next one is made while this one is used."""
+    def batches(self, epoch: int, first: int, share: Share) -> Iterator[Batch]:
+        """Augmented batches, of each this process's share; the next one is made while this one is used."""
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.images))
         places = [
-            order[start : start + self.recipe.batch] for start in range(0, len(order), self.recipe.batch)
+            share.of(order[start : start + self.recipe.batch])
+            for start in range(0, len(order), self.recipe.batch)
         ]
         with ThreadPoolExecutor(max(1, self.context.threads)) as pool:
             ahead = [
                 pool.submit(self._view, epoch, index) for some in places[first : first + 1] for index in some
             ]
             for number in range(first, len(places)):
-                rows = np.stack([one.result() for one in ahead])
+                views = np.array([one.result() for one in ahead], np.uint8)
+                rows = views.reshape(-1, self.size, self.size, 3)  # a share may be empty
                 ahead = [
                     pool.submit(self._view, epoch, index)
                     for some in places[number + 1 : number + 2]
