@@ -42,7 +42,8 @@ class ClassificationPredictor:
         self._trust = trust
         self._head = head if "maps" in known else None
         # A model of several networks has no features: its decisions rest on the confidence alone.
-        needed = trust is not None and trust.reference is not None and "features" in known
+        self.has_features = "features" in known
+        needed = trust is not None and trust.reference is not None and self.has_features
         self._needed = ("probabilities", "features") if needed else ("probabilities",)
 
     @property
