@@ -23,22 +23,23 @@ from scipy import stats  # type: ignore[import-untyped]
 from sklearn.utils.extmath import randomized_svd
 
 from plugins.classification import thresholds, trust
+from plugins.classification.cache import Images
 from plugins.classification.head import Floats, Targets
 from plugins.classification.judging import judge
+from plugins.classification.predictor import ClassificationPredictor, open_predictor
 from plugins.classification.thresholds import Threshold
 from plugins.classification.unfamiliar import Reference, nearest, project
 from plugins.contract import PluginError
 
 FALSE_ALARMS = 0.015  # the share of new images of the known kind that may be refused as unlike
 DIRECTIONS = 128
-_ROWS, _ROWS_A_CLASS = (
-    2000,
-    8,
-)  # training images kept: the larger of the first and the second times the classes
+# Training images kept, at most: the larger of the first and the second times the classes.
+_ROWS, _ROWS_A_CLASS = 1000, 4
 _LEAST_IMAGES = 4
 _ENOUGH = 10  # held-out images that show how distances spread
 _LEAST_LIMIT = 1e-3  # the same image stored as half floats is this far from itself, at most
 _SMALLEST = 1e-7
+_TOGETHER = 32  # images asked about at once
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,52 @@ def fit(
     return _entry(labels, fitted, reference, precision)
 
 
+def fit_draft(
+    folder: Path,
+    model: Mapping[str, Any],
+    sides: Mapping[str, Images],
+    *,
+    out_of_fold: Answers | None,
+    precision: float,
+    threads: int = 1,
+) -> Mapping[str, Any]:
+    """`fit` for the exported model in `folder`, which is asked about images of both `sides` (`train` and
+    `validation`): about as many as count, so within seconds.
+    """
+    predictor = open_predictor(folder, model, threads=threads)
+    train, validation = (
+        _ask(predictor, sides[side], len(model["labels"])) for side in ("train", "validation")
+    )
+    return fit(
+        folder,
+        labels=model["labels"],
+        train=train,
+        validation=validation,
+        out_of_fold=out_of_fold,
+        precision=precision,
+    )
+
+
+def _ask(predictor: ClassificationPredictor, images: Images, classes: int) -> Answers:
+    chosen = _some_of_each(images.targets, _most(classes))
+    names = ("probabilities", "features") if predictor.has_features else ("probabilities",)
+    parts = [
+        predictor.outputs(np.ascontiguousarray(images.plain[chosen[start : start + _TOGETHER]]), *names)
+        for start in range(0, len(chosen), _TOGETHER)
+    ]
+    probabilities, *features = (
+        (np.concatenate(part) for part in zip(*parts, strict=True))
+        if parts
+        else (np.empty((0, classes), np.float32),)
+    )
+    return Answers(probabilities, features[0] if features else None, images.targets[chosen])
+
+
 def learn(train: Answers, validation_features: Floats | None, classes: int) -> Reference | None:
     """What is familiar; None without features or with hardly any images."""
     if train.features is None or len(train.features) < _LEAST_IMAGES:
         return None
-    features = train.features[_some_of_each(train.targets, max(_ROWS, _ROWS_A_CLASS * classes))]
+    features = train.features[_some_of_each(train.targets, _most(classes))]
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     unit = features / np.maximum(lengths, _SMALLEST)
     directions = min(DIRECTIONS, *unit.shape)
@@ -122,6 +164,10 @@ def _unseen(classes: int, validation: Answers, out_of_fold: Answers | None) -> t
         np.concatenate([validation.probabilities.reshape(-1, classes), rows]),
         np.concatenate([validation.targets, out_of_fold.targets]),
     )
+
+
+def _most(classes: int) -> int:
+    return max(_ROWS, _ROWS_A_CLASS * classes)
 
 
 def _some_of_each(targets: Targets, most: int) -> npt.NDArray[np.int64]:

@@ -140,8 +140,8 @@ def test_five_hundred_classes_stay_small(tmp_path: Path) -> None:
     probabilities = np.full((6000, 500), 1 / 500, np.float32)
     train = Answers(probabilities, features, targets)
     entry, trust = fitted(tmp_path, train, Answers(probabilities[:9], features[:9], targets[:9]), 500)
-    assert (tmp_path / "trust.npz").stat().st_size < 2_000_000
-    assert entry["unlike"]["images"] == 4000
+    assert (tmp_path / "trust.npz").stat().st_size < 1_000_000
+    assert entry["unlike"]["images"] == 2000
     assert len(trust.decide(probabilities[:3], features[:3])) == 3
 
 
