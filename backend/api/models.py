@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from contextlib import AbstractContextManager
 from datetime import datetime
 from io import BytesIO
@@ -13,10 +12,20 @@ from flask import Response, send_file
 from pydantic import BaseModel, Field
 
 from backend.api.edge import runtime, workspace_id
-from backend.api.schemas import IdPage, NamePath, Out, answer, blueprint, listing, next_cursor, no_content
+from backend.api.schemas import (
+    Body,
+    IdPage,
+    NamePath,
+    Out,
+    answer,
+    blueprint,
+    listing,
+    next_cursor,
+    no_content,
+)
 from backend.db import transaction
-from backend.errors import ModelInvalid
 from backend.models import registry
+from backend.models.precision import Precision, onnx_file
 from backend.models.tables import Model
 
 bp = blueprint("models", __name__, "Trained models: metrics, comparison, export")
@@ -24,7 +33,8 @@ bp = blueprint("models", __name__, "Trained models: metrics, comparison, export"
 
 class ModelOut(Out):
     """A model. `worse_than` names the model before it when this one measured worse; `parent` the model that
-    its training went on from.
+    its training went on from. `served` says whether fp32 or int8 is served and why; empty where nothing else
+    was tried.
     """
 
     name: str
@@ -36,6 +46,7 @@ class ModelOut(Out):
     facts: dict[str, Any]
     digest: str
     size: int
+    served: str
     snapshot: str
     parent: str
     worse_than: str
@@ -73,6 +84,12 @@ class ComparisonOut(Out):
     state: str
     metrics: dict[str, MetricPair]
     note: str
+
+
+class OnnxQuery(Body):
+    """Which of the files."""
+
+    precision: Precision = Field("served", description="`served`: the one that a service runs")
 
 
 _FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
@@ -119,16 +136,11 @@ def download_bundle(path: NamePath) -> Response:
 
 
 @bp.get("/models/<name>/onnx", responses={"200": dict(_FILE)}, summary="Download a model's ONNX file")
-def download_onnx(path: NamePath) -> Response:
-    """The model alone, for other programs; a bundle with several ONNX files sends the one that is served."""
-    with _verified(path.name) as archive, zipfile.ZipFile(archive) as source:
-        names = sorted(name for name in source.namelist() if name.endswith(".onnx"))
-        if not names:
-            raise ModelInvalid(f"the bundle of model {path.name!r} holds no ONNX file")
-        preferred = "model.onnx" if "model.onnx" in names else names[0]
-        return send_file(
-            BytesIO(source.read(preferred)), "application/octet-stream", True, f"{path.name}.onnx"
-        )
+def download_onnx(path: NamePath, query: OnnxQuery) -> Response:
+    """The model alone, for other programs: the file that is served, or the one of the precision asked for."""
+    with _verified(path.name) as archive:
+        content = onnx_file(archive, path.name, query.precision)
+    return send_file(BytesIO(content), "application/octet-stream", True, f"{path.name}.onnx")
 
 
 def _verified(name: str) -> AbstractContextManager[Path]:

@@ -14,7 +14,19 @@ from backend.cli.frame import Noun, Shell, Verb, answer, expand, pass_shell
 
 _NOUN = "models"
 _FIELDS = (
-    *("name", "state", "plugin", "algorithm", "labels", "metrics", "size", "parent", "worse_than", "note"),
+    *(
+        "name",
+        "state",
+        "plugin",
+        "algorithm",
+        "labels",
+        "metrics",
+        "size",
+        "served",
+        "parent",
+        "worse_than",
+        "note",
+    ),
     *("snapshot", "digest", "created_at"),
 )
 
@@ -78,14 +90,23 @@ def _print_comparison(found: Resource) -> None:
     required=True,
     help="onnx: the model alone; bundle: everything, as one zip.",
 )
+@click.option(
+    "--precision",
+    "wanted",
+    type=click.Choice(["served", "fp32", "int8"]),
+    default="served",
+    show_default=True,
+    help="With --format onnx: the file that services run, or one of the two.",
+)
 @click.option("--output", required=True, metavar="PATH", help="File to write, or a folder to write into.")
 @pass_shell
-def export(shell: Shell, name: str, form: str, output: str) -> None:
+def export(shell: Shell, name: str, form: str, wanted: str, output: str) -> None:
     """Save a model as an ONNX file or as its bundle."""
     target = expand(output)
     if target.is_dir():
         target = target / f"{name}.{'zip' if form == 'bundle' else 'onnx'}"
-    size = _download(shell, f"{named(_NOUN, name)}/{form}", target)
+    query = f"?precision={wanted}" if form == "onnx" else ""
+    size = _download(shell, f"{named(_NOUN, name)}/{form}{query}", target)
     made = {"name": name, "state": "exported", "format": form, "path": str(target), "size": size}
     show.done(shell, made, f"Wrote {target} ({show.size(size)}).")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend.models import card_trust
+from backend.models import card_trust, precision
 from backend.models.markdown import paragraph, percent, safe, table
 from plugins.bundle import Manifest
 
@@ -50,6 +50,7 @@ def render(manifest: Manifest, note: str = "") -> str:
         *card_trust.none_of_these(trust, details.get("decisions")),
         *card_trust.mistakes(details.get("mistakes")),
         *card_trust.suspects(manifest.facts.get("label_suspects")),
+        *precision.section(manifest.facts),
         "## How it was made",
         "",
         *table(("what", "value"), _made_of(manifest)),

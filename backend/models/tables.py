@@ -9,6 +9,7 @@ from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db import Base, now
+from backend.models import precision
 
 
 class Model(Base):
@@ -42,3 +43,8 @@ class Model(Base):
     def parent(self) -> str:
         """The name of the model that training went on from; empty when it started from pretrained weights."""
         return str(self.facts.get("parent", ""))
+
+    @property
+    def served(self) -> str:
+        """Whether fp32 or int8 is served and why; empty where nothing else was tried."""
+        return precision.in_words(self.facts)

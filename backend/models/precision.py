@@ -1,0 +1,97 @@
+"""The fp32 and the int8 file of a bundle: which is served and why, for people and programs."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from backend.errors import ModelInvalid
+from backend.models.markdown import paragraph, table
+from plugins.bundle import MANIFEST
+
+Precision = Literal["served", "fp32", "int8"]
+
+_INT8 = "-int8.onnx"
+
+
+def onnx_file(archive: Path, name: str, precision: Precision) -> bytes:
+    """The bytes of one ONNX file of a verified bundle; `name` is the model's.
+
+    Raises `ModelInvalid` where the bundle has no such file, with the reason that it gives.
+    """
+    with zipfile.ZipFile(archive) as source:
+        manifest = json.loads(source.read(MANIFEST))
+        files = sorted(entry for entry in source.namelist() if entry.endswith(".onnx"))
+        if not files:
+            raise ModelInvalid(f"the bundle of model {name!r} holds no ONNX file")
+        if precision == "served":
+            chosen = [manifest["model"].get("file")]
+        else:
+            chosen = [entry for entry in files if entry.endswith(_INT8) == (precision == "int8")]
+        found = next((entry for entry in chosen if entry in files), None)
+        if found is None and precision == "served":
+            found = files[0]  # of a plugin that does not say which
+        if found is None:
+            reason = manifest["facts"].get("int8", {}).get("reason", "it was made without")
+            raise ModelInvalid(
+                f"model {name!r} has no {precision} file: {reason}; leave --precision away for the one served"
+            )
+        return source.read(found)
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """What is served and why, in a line, from a model's facts; empty where nothing else was tried."""
+    tried = facts.get("int8")
+    if not isinstance(tried, Mapping):
+        return ""
+    compared = "; ".join(
+        f"{form} {_size(tried.get(f'bytes_{form}'))}{_speed(tried.get(f'seconds_{form}'))}"
+        for form in ("fp32", "int8")
+        if tried.get(f"bytes_{form}")
+    )
+    return f"{tried['served']}, because {tried['reason']} ({compared})"
+
+
+def section(facts: Mapping[str, Any]) -> list[str]:
+    """The section of the model card."""
+    tried = facts.get("int8")
+    if not isinstance(tried, Mapping):
+        return []
+    rows = [
+        (title, *(_cell(tried.get(f"{key}_{form}"), show) for form in ("fp32", "int8")))
+        for title, key, show in (
+            ("file", "bytes", _size),
+            ("an image on one thread", "seconds", _milliseconds),
+            ("accuracy on validation", "accuracy", lambda value: f"{value:.1%}"),
+        )
+    ]
+    agreed = tried.get("on_validation") or tried.get("on_training")
+    same = (
+        [
+            f"Both gave the same answer for {agreed['agreement']:.1%} of {agreed['images']} images; the "
+            f"probabilities differ by {agreed['difference']:.3f} on average."
+        ]
+        if agreed
+        else []
+    )
+    reason = f"Served in {tried['served']}: {tried['reason']}."
+    return ["## Precision", "", *paragraph(reason, *same), *table(("", "fp32", "int8"), rows), ""]
+
+
+def _cell(value: Any, show: Any) -> str:
+    return "" if value is None else str(show(value))
+
+
+def _size(count: Any) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms"
+
+
+def _speed(seconds: float | None) -> str:
+    return "" if seconds is None else f", {_milliseconds(seconds)} an image"
