@@ -76,7 +76,8 @@ def test_the_model_is_good_and_its_bundle_is_whole(stack: Stack, model: str, tmp
     assert any(name.startswith("test_vectors/") for name in opened.manifest.files)
     assert opened.manifest.snapshot == stack.json("tasks", "show", model)["snapshot"]
     stack.run("models", "export", model, "--format", "onnx", "--output", str(tmp_path / "m.onnx"))
-    assert (tmp_path / "m.onnx").read_bytes() == (tmp_path / "m" / "model.onnx").read_bytes()
+    served = tmp_path / "m" / opened.manifest.model["file"]
+    assert (tmp_path / "m.onnx").read_bytes() == served.read_bytes()
 
 
 def test_the_service_answers_with_the_class_of_an_unseen_crop(service: Service) -> None:

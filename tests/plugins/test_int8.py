@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from plugins import bundle
 from plugins.classification import int8
 from plugins.classification.int8 import comparison, quantisation, sensitivity
 from plugins.classification.int8.comparison import Agreement, Comparison, Speed
@@ -305,6 +306,21 @@ def test_without_validation_images_the_training_images_decide(desk: Desk) -> Non
     facts = desk.offer(checked=0).facts
     assert facts["served"] == "int8"
     assert facts["on_validation"] is facts["accuracy_int8"] is None
+
+
+@pytest.mark.usefixtures("faster")
+def test_a_bundle_with_both_files_is_verified_and_opened(desk: Desk, tmp_path: Path) -> None:
+    outcome = desk.offer()
+    empty: dict[str, Any] = {}
+    manifest = bundle.Manifest(
+        *("classification", "classification-high-performance", "parts", "2026-11-23T18:31:13+00:00"),
+        *(outcome.model, empty, empty, empty, {"int8": outcome.facts}, empty, "abc", empty, empty),  # type: ignore[arg-type]
+    )
+    whole = bundle.pack(bundle.verify(bundle.write(desk.folder, manifest).folder), tmp_path / "m.zip")
+    opened = bundle.unpack(whole, tmp_path / "opened")
+    assert {"model.onnx", "model-int8.onnx"} <= set(opened.manifest.files)
+    served = open_predictor(opened.folder, opened.manifest.model, threads=1).probabilities(pictures(4))
+    assert (served == answers(onnx.load(opened.folder / "model-int8.onnx"), pictures(4))[0]).all()
 
 
 def test_speed_is_measured_on_this_machine(desk: Desk) -> None:

@@ -25,7 +25,7 @@ FILE = "model-int8.onnx"
 
 _CALIBRATION = 16  # images; 8 to 128 gave the same answers
 _SPARED = (0.0, 0.1, 0.25)  # shares of the convolutions that stay in fp32
-_STOPPED = "the training was stopped before int8 was compared with it"
+_STOPPED = "the training was stopped, or its time was over, before int8 was compared with it"
 
 
 @dataclass(frozen=True)
