@@ -77,7 +77,6 @@ class Trainer:
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(name.encode())
         manifest = bundle.Manifest(
-            **{field: {} for field in ("metrics", "details", "base", "parameters", "libraries", "files")},
             plugin="classification",
             algorithm=ALGORITHM,
             name=name,
@@ -85,6 +84,12 @@ class Trainer:
             model={"labels": task.labels},
             facts={"lineage": list(lineage)},
             snapshot=frozen.hash,
+            metrics={},
+            details={},
+            base={},
+            parameters={},
+            libraries={},
+            files={},
         )
         written = bundle.write(folder, manifest)
         archive = bundle.pack(written, self.folder / f"{name}.zip")
