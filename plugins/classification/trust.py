@@ -23,7 +23,7 @@ FILE = "trust.npz"
 Reason = Literal["", "not_sure", "unlike_training"]
 
 _MOST_BYTES = 64 * 1024**2  # of all arrays together; ours have a few
-_REFERENCE = ("basis", "rows", "limit")
+_REFERENCE = ("scale", "basis", "rows", "limit")
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,10 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
     return arrays
 
 
-def _reference(arrays: Mapping[str, Any]) -> tuple[Floats, Floats, float]:
-    basis, rows, limit = (arrays[key] for key in _REFERENCE)
+def _reference(arrays: Mapping[str, Any]) -> tuple[Floats, Floats, Floats, float]:
+    scale, basis, rows, limit = (arrays[key] for key in _REFERENCE)
     if basis.ndim != 2 or rows.ndim != 2 or rows.shape[1] != basis.shape[1] or not len(rows):
         raise ValueError("its arrays do not fit together")
-    return basis, rows, float(limit)
+    if scale.shape != basis.shape[:1]:
+        raise ValueError("its scale is not that of the features")
+    return scale, basis, rows, float(limit)

@@ -79,6 +79,7 @@ def fit(
     if reference is not None:
         # Half floats: their rounding moves a distance by a thousandth at most.
         arrays |= {
+            "scale": reference.scale,
             "basis": reference.basis.astype(np.float16),
             "rows": reference.rows.astype(np.float16),
             "limit": np.array(reference.limit, np.float32),
@@ -133,17 +134,25 @@ def learn(train: Answers, validation_features: Floats | None, classes: int) -> R
     if train.features is None or len(train.features) < _LEAST_IMAGES:
         return None
     features = train.features[_some_of_each(train.targets, _most(classes))]
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    unit = features / np.maximum(lengths, _SMALLEST)
+    scale = _scale(features)
+    features = features * scale
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), _SMALLEST)
     directions = min(DIRECTIONS, *unit.shape)
     basis = np.ascontiguousarray(randomized_svd(unit, directions, random_state=0)[2].T, np.float32)
     rows = project(features, basis)
     similarities = rows @ rows.T
     np.fill_diagonal(similarities, -np.inf)
-    if validation_features is None or not len(validation_features):
-        return Reference(basis, rows, _limit(nearest(similarities), np.empty(0, np.float32)))
-    held_out = Reference(basis, rows, 0.0).distances(validation_features)
-    return Reference(basis, rows, _limit(nearest(similarities), held_out))
+    held_out = np.empty(0, np.float32)
+    if validation_features is not None and len(validation_features):
+        held_out = Reference(scale, basis, rows, 0.0).distances(validation_features)
+    return Reference(scale, basis, rows, _limit(nearest(similarities), held_out))
+
+
+def _scale(features: Floats) -> Floats:
+    """One over the root of each feature's standard deviation; features that hardly vary are not blown up."""
+    spread = features.std(0)
+    scale: Floats = 1 / np.sqrt(spread + 0.1 * np.median(spread) + _SMALLEST)
+    return scale
 
 
 def _check(answers: Answers) -> None:

@@ -5,6 +5,9 @@ EfficientNet-Lite it tells photographs of another kind from held-out ones of the
 error; the confidence does not (networks are often sure of what they never saw), and the Mahalanobis distance
 within subspaces fails where the unknown images vary less than the known ones.
 
+Features are scaled by the root of their spread first: those of different layers differ in size a hundredfold,
+and without it the largest ones would decide alone.
+
 To stay small, similarities are computed in the few directions that the training features vary in. An image
 is scaled by its whole length, not by what is left of it in these directions, so what lies outside of them
 makes it unlike.
@@ -25,17 +28,19 @@ _SHORTEST = 1e-12
 
 @dataclass(frozen=True)
 class Reference:
-    """What is familiar: `rows` (images, directions) are training features of length 1 seen along the
-    columns of `basis` (width, directions); an image farther than `limit` (0..2) is unlike them.
+    """What is familiar: `rows` (images, directions) are training features, multiplied by `scale` (width) and
+    then of length 1, seen along the columns of `basis` (width, directions); an image farther than `limit`
+    (0..2) is unlike them.
     """
 
+    scale: Floats
     basis: Floats
     rows: Floats
     limit: float
 
     def distances(self, features: Floats) -> Floats:
         """Features (images, width) -> distances (images) in 0..2; 1 for features that are all 0."""
-        return nearest(project(features, self.basis) @ self.rows.T)
+        return nearest(project(features * self.scale, self.basis) @ self.rows.T)
 
     def unlike(self, features: Floats) -> npt.NDArray[np.bool_]:
         """Features (images, width) -> whether each image is unlike the training images."""

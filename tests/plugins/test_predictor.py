@@ -80,7 +80,9 @@ def reference(draft: Draft, folder: Path, of: list[images.Decoded]) -> dict[str,
     (features,) = predictor.outputs(rows, "features")
     basis = np.linalg.qr(features.T)[0]
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
-    return {"basis": basis, "rows": units @ basis, "limit": np.array(0.25), "thresholds": np.zeros(3)}
+    scale = np.ones(len(basis))
+    limit = np.array(0.25)
+    return {"scale": scale, "basis": basis, "rows": units @ basis, "limit": limit, "thresholds": np.zeros(3)}
 
 
 def test_an_image_unlike_those_of_the_training_is_not_acted_on(
@@ -105,6 +107,7 @@ def test_features_are_asked_for_only_when_they_are_compared(draft: Draft, tmp_pa
     assert trusting(draft, tmp_path)._needed == ("probabilities",)
     assert trusting(draft, tmp_path, thresholds=np.zeros(3))._needed == ("probabilities",)
     arrays: dict[str, Any] = {"basis": np.zeros((1280, 2)), "rows": np.ones((4, 2)), "limit": np.array(1.0)}
+    arrays["scale"] = np.ones(1280)
     full = trusting(draft, tmp_path, thresholds=np.zeros(3), **arrays)
     assert full._needed == ("probabilities", "features")
 

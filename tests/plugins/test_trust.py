@@ -222,8 +222,16 @@ def _half_a_reference(folder: Path) -> None:
 
 
 def _other_directions(folder: Path) -> None:
-    basis, rows = np.ones((4, 3)), np.ones((2, 5))
-    np.savez(folder / "trust.npz", thresholds=np.ones(2), basis=basis, rows=rows, limit=np.float32(1))
+    _store(folder, basis=np.ones((4, 3)), rows=np.ones((2, 5)))
+
+
+def _other_scale(folder: Path) -> None:
+    _store(folder, scale=np.ones(3))
+
+
+def _store(folder: Path, **other: npt.NDArray[np.float64]) -> None:
+    arrays = {"scale": np.ones(4), "basis": np.ones((4, 3)), "rows": np.ones((2, 3)), "limit": np.ones(())}
+    np.savez(folder / "trust.npz", allow_pickle=False, thresholds=np.ones(2), **(arrays | other))
 
 
 def _huge(folder: Path) -> None:
@@ -241,6 +249,7 @@ def _huge(folder: Path) -> None:
         _not_a_number,
         _half_a_reference,
         _other_directions,
+        _other_scale,
         _huge,
     ],
 )
@@ -276,3 +285,17 @@ def test_features_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PluginError) as refusal:
         trust.decide(np.array([[0.9, 0.1]], np.float32), np.ones((1, WIDTH + 1), np.float32))
     assert refusal.value.code == "model_failed"
+
+
+def test_features_of_very_different_size_all_count(tmp_path: Path) -> None:
+    """Lower layers have features a hundred times as large, which know nothing of the classes."""
+
+    def with_loud_ones(some: Answers) -> Answers:
+        assert some.features is not None
+        loud = 100 + np.random.default_rng(len(some.targets)).normal(size=some.features.shape)
+        return replace(some, features=np.concatenate([some.features, loud.astype(np.float32)], 1))
+
+    _, trust = fitted(tmp_path, with_loud_ones(answers(3, 30, 0)), with_loud_ones(answers(3, 10, 1)), 3)
+    assert trust.reference is not None
+    quiet = with_loud_ones(replace(answers(3, 2, 2), features=5 * another_kind(6))).features
+    assert quiet is not None and trust.reference.unlike(quiet).all()

@@ -24,7 +24,9 @@ def test_a_trained_model_decides(tmp_path: Path) -> None:
     context = MemoryContext(tmp_path, params, photographs.MATERIALS, examples, data)
     draft = train(context)
     sides = {split: cache.decode(context, split, 64) for split in ("train", "validation")}
-    entry = trust_fitting.fit_draft(draft.folder, draft.model, sides, out_of_fold=None, precision=0.9)
+    unseen = trust_fitting.Answers(np.eye(3, dtype=np.float32), None, np.arange(3))
+    entry = trust_fitting.fit_draft(draft.folder, draft.model, sides, out_of_fold=unseen, precision=0.9)
+    assert sum(one["images"] for one in entry["fitted_on"].values()) >= 15
     predictor = open_predictor(draft.folder, {**draft.model, "trust": entry}, threads=1)
     validation = [images.decode(context.read(one)) for one in context.examples("validation")]
     decisions = [answer.decision for answer in predictor.predict(validation)]
