@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from plugins import images, registry
-from plugins.contract import Draft, Plugin, PluginError, Prediction, TrainingStopped
+from plugins.contract import Draft, Explainer, Plugin, PluginError, Prediction, TrainingStopped
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext
 
@@ -169,6 +169,40 @@ def test_metrics_are_finite_and_hold_the_headline(trained: Trained, tmp_path: Pa
     nothing = evaluate([], [])
     assert all(math.isfinite(value) for value in nothing.metrics.values())
     illustrate(nothing, [], tmp_path / "none")
+
+
+def test_evidence_is_well_formed_or_refused(trained: Trained) -> None:
+    predictor = registry.load(trained.plugin.predictor)(trained.draft.folder, trained.draft.model, threads=1)
+    if not isinstance(predictor, Explainer):
+        return
+    examples = trained.context.examples("validation")
+    some = [images.decode(trained.context.read(one)) for one in examples]
+    try:
+        assert predictor.explain([]) == []
+    except PluginError as refusal:
+        assert refusal.code == "cannot_explain"
+        return
+    labels = [answer.outputs[0].label for answer in predictions(trained)]
+    for label, found in zip(labels, predictor.explain(some), strict=True):
+        assert found.label == label and found.peak >= 0
+        assert len({len(row) for row in found.grid}) == 1
+        assert all(-1 <= value <= 1 for row in found.grid for value in row)
+
+
+def test_mistakes_are_drawn_when_there_are_some(trained: Trained, tmp_path: Path) -> None:
+    if not trained.plugin.mistakes:
+        return
+    predictor = registry.load(trained.plugin.predictor)(trained.draft.folder, trained.draft.model, threads=1)
+    examples = trained.context.examples("validation")
+    swapped = [
+        dataclasses.replace(one, label=other.label)
+        for one, other in zip(examples, reversed(examples), strict=True)
+    ]
+    evaluation = registry.load(trained.plugin.evaluator)(swapped, predictions(trained))
+    draw = registry.load(trained.plugin.mistakes)
+    draw(evaluation, swapped, trained.context.read, predictor, tmp_path / "plots")
+    drawn = [path.read_bytes() for path in (tmp_path / "plots").iterdir()]
+    assert drawn and all(content.startswith(b"\x89PNG") for content in drawn)
 
 
 def test_labels_survive_label_studio(trained: Trained) -> None:
