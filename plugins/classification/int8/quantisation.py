@@ -193,12 +193,16 @@ def _set(tensor: onnx.TensorProto, values: Floats) -> None:
 
 
 def _between(model: onnx.ModelProto) -> list[str]:
-    """The nodes between convolutions that stay in int8: additions of two computed tensors, activations."""
+    """The nodes between convolutions that stay in int8: activations, and additions of two computed tensors
+    that a convolution reads.
+    """
     constants = {tensor.name for tensor in model.graph.initializer}
+    read = {name for node in model.graph.node if node.op_type == "Conv" for name in node.input}
     return [
         node.name
         for node in model.graph.node
-        if node.op_type in ACTIVATIONS or (node.op_type == "Add" and not constants & set(node.input))
+        if node.op_type in ACTIVATIONS
+        or (node.op_type == "Add" and node.output[0] in read and not constants & set(node.input))
     ]
 
 
@@ -212,52 +216,76 @@ def _ranges(statistics: Statistics) -> TensorsData:
 
 @dataclass(frozen=True)
 class _Normalised:
-    """`tensor` is (images - mean) / scale, its channels moved by the node `transpose`."""
+    """The first convolutions read `tensor`, which is (images - mean) / scale with its channels moved by the
+    node `transpose`, and perhaps mirrored images beside; `dropped` are the nodes of the arithmetic, the last
+    of which writes `start`.
+    """
 
     tensor: str
     mean: int
     scale: float
+    start: str
     transpose: onnx.NodeProto
+    dropped: tuple[str, ...]
 
 
 def _normalised_bytes(model: onnx.ModelProto) -> _Normalised | None:
     """The start of the graph, where it is Cast, Transpose, Sub and Div of the bytes by plain numbers."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    chain, tensor = [], "images"
+    chain, start = [], "images"
     for operator in ("Cast", "Transpose", "Sub", "Div"):
-        users = [node for node in model.graph.node if tensor in node.input]
+        users = _users(model, start)
         if len(users) != 1 or users[0].op_type != operator:
             return None
         chain.append(users[0])
-        tensor = users[0].output[0]
+        start = users[0].output[0]
     numbers = [
         numpy_helper.to_array(constants[node.input[1]]) for node in chain[2:] if node.input[1] in constants
     ]
     if len(numbers) != 2 or any(number.size != 1 for number in numbers):
         return None
     mean, scale = (float(number.item()) for number in numbers)
-    if mean not in range(256) or scale <= 0 or not math.isfinite(scale):
+    tensor = _after_moving(model, start)
+    if mean not in range(256) or scale <= 0 or not math.isfinite(scale) or tensor is None:
         return None
-    return _Normalised(tensor, int(mean), scale, chain[1])
+    dropped = tuple(node.name for node in chain)
+    return _Normalised(tensor, int(mean), scale, start, chain[1], dropped)
+
+
+def _after_moving(model: onnx.ModelProto, start: str) -> str | None:
+    """The one tensor that convolutions read, where values from `start` on are only moved; None otherwise."""
+    moved, read = [start], set()
+    for tensor in moved:
+        for node in _users(model, tensor):
+            if node.op_type == "Conv":
+                read.add(tensor)
+            elif node.op_type in ("Slice", "Concat"):
+                moved.extend(name for name in node.output if name not in moved)
+            elif node.op_type != "Shape":
+                return None
+    return read.pop() if len(read) == 1 else None
+
+
+def _users(model: onnx.ModelProto, tensor: str) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if tensor in node.input]
 
 
 def _use_bytes(model: onnx.ModelProto, first: _Normalised) -> None:
     """Let the first convolution read the image's bytes: what is quantised from them is them again."""
     graph = model.graph
-    quantised = [
-        node for node in graph.node if node.op_type == "QuantizeLinear" and node.input[0] == first.tensor
-    ]
-    if len(quantised) != 1:
+    users = _users(model, first.tensor)
+    quantised = [node for node in users if node.op_type == "QuantizeLinear"]
+    if len(quantised) != 1 or any(node.op_type == "Conv" for node in users):
         return  # the first convolution stays in fp32
-    moved = quantised[0].output[0]
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == quantised[0].output[0]:
+                node.input[place] = first.tensor
     order = helper.get_node_attr_value(first.transpose, "perm")
-    start = helper.make_node("Transpose", ["images"], [moved], "bytes", perm=order)
-    dropped, needed = {quantised[0].name}, {first.tensor}
-    for node in reversed(list(graph.node)):
-        if needed & set(node.output):
-            dropped.add(node.name)
-            needed |= set(node.input)
+    start = helper.make_node("Transpose", ["images"], [first.start], "bytes", perm=order)
+    dropped = {*first.dropped, quantised[0].name}
     kept = [node for node in graph.node if node.name not in dropped]
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
     del graph.node[:]
     graph.node.extend([start, *kept])
     _forget_unused(graph)
