@@ -48,6 +48,8 @@ class Settings:
     threads: int = _setting(0, "CPU threads of one training or check; 0 takes all cores")
     time_budget: int = _setting(600, "seconds of training when a task names no budget")
     gpus: str = _setting("", "GPUs that this worker serves, such as 0,1; empty finds out, none uses the CPU")
+    weights_dir: str = _setting("", "folder of pretrained weights (default: weights in the data directory)")
+    offline: bool = _setting(False, "true: never download pretrained weights")
     lost_after: int = _setting(60, "seconds without a heartbeat after which a worker counts as lost")
     log_level: str = _setting("info", "debug, info, warning or error")
 
@@ -55,6 +57,11 @@ class Settings:
     def database(self) -> str:
         """The SQLAlchemy URL to use."""
         return self.database_url or f"sqlite:///{self.data_dir / 'sightloop.db'}"
+
+    @property
+    def weights(self) -> Path:
+        """The folder of pretrained weights that do not come with a package."""
+        return Path(self.weights_dir) if self.weights_dir else self.data_dir / "weights"
 
     @property
     def cpu_threads(self) -> int:
@@ -69,6 +76,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.lower() == "true"
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:
@@ -95,6 +108,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_image_pixels": _between(1, 2**31),
     "threads": _between(0, 1024),
     "time_budget": _between(1, 7 * 24 * 3600),
+    "weights_dir": lambda text: str(Path(text).expanduser().absolute()),
+    "offline": _truth,
     "lost_after": _between(5, 24 * 3600),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -247,6 +247,14 @@ class TrainingContext(Protocol):
         with `"parent": previous.name` in the facts of its draft.
         """
 
+    @property
+    def weights(self) -> Path:
+        """Folder of pretrained weights that come with no package: read, and filled by downloads."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether nothing may be downloaded."""
+
     def examples(self, split: Split) -> Sequence[Example]:
         """The snapshot's examples of one side, in a fixed order."""
 

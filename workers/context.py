@@ -145,6 +145,8 @@ class Context:
     snapshot: Sequence[Example]
     reader: Callable[[Example], bytes]
     previous: Previous | None = None
+    weights: Path = Path("weights")
+    offline: bool = True
 
     def examples(self, split: Split) -> Sequence[Example]:
         """The snapshot's examples of one side."""

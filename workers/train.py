@@ -119,6 +119,8 @@ def _steps(attempt: Attempt) -> None:
         snapshot=prepared.examples,
         reader=prepared.read,
         previous=prepared.previous,
+        weights=attempt.runtime.settings.weights,
+        offline=attempt.runtime.settings.offline,
     )
     context.folder.mkdir(parents=True, exist_ok=True)
     draft = registry.load(attempt.plugin.trainer)(context)

@@ -28,6 +28,8 @@ class MemoryContext:
     device: str = "cpu"
     threads: int = 1
     previous: Previous | None = None
+    weights: Path = Path("no-such-folder")
+    offline: bool = True
     budget: float = math.inf
     stop_at: int | None = None
     discard: bool = False
