@@ -277,6 +277,9 @@ class TrainingContext(Protocol):
         Cheap: ask after every batch.
         """
 
+    def stop_requested(self) -> bool:
+        """Whether the user asked to stop and keep the best; raises and costs as `should_stop`."""
+
     def time_left(self) -> float:
         """Seconds of the time budget left to training, earlier attempts counted in; may be negative."""
 

@@ -170,10 +170,14 @@ class Context:
 
     def should_stop(self) -> bool:
         """Whether to stop and keep the best; raises `TrainingStopped` to discard, `AttemptLost`."""
+        return self.stop_requested() or self.time_left() <= 0
+
+    def stop_requested(self) -> bool:
+        """Whether the user asked to stop and keep the best; raises as `should_stop`."""
         self.record.flush_if_due()
         if self.record.stop == "discard":
             raise TrainingStopped("stopped, and nothing is kept")
-        return self.record.stop == "keep" or self.time_left() <= 0
+        return self.record.stop == "keep"
 
     def time_left(self) -> float:
         """Seconds of the time budget that are left."""

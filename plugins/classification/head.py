@@ -6,8 +6,9 @@ the best there is.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,25 +21,32 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 Floats = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64]
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # scikit-learn's C: larger trusts the data more
-_DEFAULT = 0.3
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # scikit-learn's C: larger trusts the data more
+SHARES = (0.0, 0.3, 1.0)  # factors of the features of lower layers: 0 leaves them out
+_DEFAULT = (0.3, 0.3)  # share and strength where nothing can be measured
 _MOST_FOLDS = 4
-_MOST_IMAGES = 800  # images that the strength is chosen on
+_MOST_IMAGES = 800  # images that they are chosen on
+_MUCH_WORK = 2e8  # images x features x classes above which only a few values are tried
 
 
 @dataclass(frozen=True)
 class Head:
     """Scores are features @ weight.T + bias: `weight` (classes, features), `bias` (classes).
 
-    `log_loss` and `accuracy` are what cross-validation read on the training images, None where no class had
-    two images.
+    `share` weighs the features of lower layers, `mirrored` says that mirror images help (or at least do no
+    harm: letters and arrows would not say so). `log_loss`, `accuracy` and the probabilities `out_of_fold`
+    (images, classes) are what cross-validation read on the training images; None, and rows of NaN for images
+    that took no part, where a class had too few images for it.
     """
 
     weight: Floats
     bias: Floats
     strength: float
+    share: float = 1.0
+    mirrored: bool = True
     log_loss: float | None = None
     accuracy: float | None = None
+    out_of_fold: Floats | None = None
 
 
 def fit(
@@ -47,17 +55,28 @@ def fit(
     groups: npt.NDArray[np.str_],
     classes: int,
     *,
+    lower: int = 0,
     stop: Callable[[], bool],
 ) -> Head:
-    """Fit on features (views, images, width), the first view the plain one; images of a `group` are alike.
+    """Fit on features (views, images, width): the plain view and, if there is a second one, its mirror image.
 
-    The strength is the one with the least log loss in cross-validation. `stop` cuts that search short.
+    The first `lower` features come from lower layers of the network. Images of a `group` are alike and stay
+    on one side in cross-validation, which chooses strength, share and whether mirror images take part by the
+    least log loss. `stop` cuts that search short.
     """
-    curve = _cross_validate(features, targets, groups, stop)
-    strength = min(curve, key=lambda strength: curve[strength][0]) if curve else _DEFAULT
-    model = _logistic(features, targets, strength)
-    loss, accuracy = curve.get(strength, (None, None))
-    return Head(*_layer(model, classes), strength, loss, accuracy)
+    search = _Search(features, targets, groups, lower, stop)
+    share, strength, mirrored, found = search.run()
+    views = features if mirrored else features[:1]
+    scale = _scale(features.shape[-1], lower, share)
+    weight, bias = _layer(_logistic(views * scale, targets, strength), classes)
+    if found is None:
+        return Head(weight * scale, bias, strength, share, mirrored)
+    probabilities = np.full((len(targets), classes), np.nan, np.float32)
+    probabilities[search.chosen] = 0.0
+    probabilities[np.ix_(search.chosen, search.names)] = found.probabilities
+    return Head(
+        weight * scale, bias, strength, share, mirrored, found.log_loss, found.accuracy, probabilities
+    )
 
 
 def class_weights(targets: Targets, classes: int) -> Floats:
@@ -80,31 +99,101 @@ def _logistic(features: Floats, targets: Targets, strength: float) -> LogisticRe
         return LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit(rows, wanted, weights)
 
 
-def _cross_validate(
-    features: Floats, targets: Targets, groups: npt.NDArray[np.str_], stop: Callable[[], bool]
-) -> dict[float, tuple[float, float]]:
-    """Log loss and accuracy by strength, on plain views of images that the fit has not seen."""
-    chosen = np.random.default_rng(0).permutation(len(targets))[:_MOST_IMAGES]
-    features, targets, groups = features[:, chosen], targets[chosen], groups[chosen]
-    names, counts = np.unique(targets, return_counts=True)
-    folds = min(_MOST_FOLDS, int(counts.min()), len(np.unique(groups)))
-    if folds < 2 or len(names) < 2:
-        return {}
-    splits = list(StratifiedGroupKFold(folds, shuffle=True, random_state=0).split(targets, targets, groups))
-    if any(len(np.unique(targets[train])) < len(names) for train, _ in splits):
-        return {}
-    curve = {}
-    for strength in STRENGTHS:
-        if stop():
-            break
-        seen = np.zeros((len(targets), len(names)))
-        for train, test in splits:
-            model = _logistic(features[:, train], targets[train], strength)
-            seen[test] = model.predict_proba(features[0, test]).astype(np.float64)
-        right = names[seen.argmax(1)] == targets
-        given = seen[np.arange(len(targets)), np.searchsorted(names, targets)]
-        curve[strength] = (float(-np.log(np.maximum(given, 1e-7)).mean()), float(right.mean()))
-    return curve
+def _scale(width: int, lower: int, share: float) -> Floats:
+    """The factor of each feature."""
+    scale = np.ones(width, np.float32)
+    scale[:lower] = share
+    return scale
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What cross-validation read with one set of values."""
+
+    log_loss: float
+    accuracy: float
+    probabilities: npt.NDArray[np.float64]
+
+
+class _Search:
+    """Cross-validation on plain views of images that the fit has not seen."""
+
+    def __init__(
+        self,
+        features: Floats,
+        targets: Targets,
+        groups: npt.NDArray[np.str_],
+        lower: int,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.chosen = np.sort(np.random.default_rng(0).permutation(len(targets))[:_MOST_IMAGES])
+        self.features, self.targets = features[:, self.chosen], targets[self.chosen]
+        self.lower, self.stop = lower, stop
+        self.names, counts = np.unique(self.targets, return_counts=True)
+        self.splits = self._split(groups[self.chosen], int(counts.min()) if len(counts) else 0)
+
+    def run(self) -> tuple[float, float, bool, _Found | None]:
+        """Share, strength, whether mirror images help, and what was read with them."""
+        share, strength = (_DEFAULT[0] if self.lower else 1.0), _DEFAULT[1]
+        mirrors = len(self.features) > 1
+        if not self.splits:
+            return share, strength, mirrors, None
+        shares: Sequence[float] = SHARES if self.lower else (1.0,)
+        strengths: Sequence[float] = STRENGTHS
+        if self.features[0].size * len(self.names) > _MUCH_WORK:
+            shares, strengths = (share,), (0.1, 1.0)
+        tried: dict[tuple[float, float, int], _Found] = {}
+        for share in shares:
+            tried |= {(share, *key): found for key, found in self._along(share, 1, strengths).items()}
+            if self.stop():
+                break
+        if not tried:
+            return share, strength, mirrors, None
+        best = min(tried, key=lambda key: tried[key].log_loss)
+        if mirrors and not self.stop():
+            share, strength, _ = best
+            near = [value for value in strengths if strength / 4 < value < 4 * strength]
+            both = self._along(share, 2, near)
+            key = min(both, key=lambda key: both[key].log_loss)
+            if both[key].log_loss <= tried[best].log_loss:
+                return share, key[0], True, both[key]
+        return best[0], best[1], False, tried[best]
+
+    def _split(
+        self, groups: npt.NDArray[np.str_], fewest: int
+    ) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+        """Folds in which every class can be learned; none where that cannot be."""
+        folds = min(_MOST_FOLDS, fewest, len(np.unique(groups)))
+        if folds < 2 or len(self.names) < 2:
+            return []
+        folder = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+        splits = list(folder.split(self.targets, self.targets, groups))
+        complete = all(len(np.unique(self.targets[train])) == len(self.names) for train, _ in splits)
+        return splits if complete else []
+
+    def _along(self, share: float, views: int, strengths: Sequence[float]) -> dict[tuple[float, int], _Found]:
+        """By strength, rising: what is read on the way, until it has become worse twice."""
+        scaled = self.features[:views] * _scale(self.features.shape[-1], self.lower, share)
+        found: dict[tuple[float, int], _Found] = {}
+        worse = 0
+        for strength in strengths:
+            if found and self.stop():
+                break
+            before = min((one.log_loss for one in found.values()), default=math.inf)
+            found[strength, views] = self._read(scaled, strength)
+            worse = worse + 1 if found[strength, views].log_loss > before else 0
+            if worse == 2:
+                break
+        return found
+
+    def _read(self, scaled: Floats, strength: float) -> _Found:
+        seen = np.zeros((len(self.targets), len(self.names)))
+        for train, test in self.splits:
+            model = _logistic(scaled[:, train], self.targets[train], strength)
+            seen[test] = model.predict_proba(scaled[0, test]).astype(np.float64)
+        right = self.names[seen.argmax(1)] == self.targets
+        given = seen[np.arange(len(self.targets)), np.searchsorted(self.names, self.targets)]
+        return _Found(float(-np.log(np.maximum(given, 1e-7)).mean()), float(right.mean()), seen)
 
 
 def _layer(model: LogisticRegression, classes: int) -> tuple[Floats, Floats]:

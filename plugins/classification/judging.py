@@ -17,26 +17,32 @@ _CAUTION = 2.0  # images whose worth in log loss an extreme temperature must ear
 class Judgement:
     """`log_loss` is read after dividing the scores by `temperature`, which makes them as sure as they may be:
     networks trained on smoothed labels are too modest, layers fitted on few images too sure, and neither
-    shall decide which of them is better. `accuracy` is a share.
+    shall decide which of them is better. `accuracy` is a share, `losses` are those of each image.
     """
 
     log_loss: float
     accuracy: float
     temperature: float
+    losses: npt.NDArray[np.float64]
 
 
 def judge(scores: Floats, targets: Targets) -> Judgement:
     """Judge scores (images, classes); without images the judgement is empty: 0, 0 and temperature 1."""
     if not len(targets):
-        return Judgement(0.0, 0.0, 1.0)
-    losses = np.array([_log_loss(scores / temperature, targets) for temperature in _TEMPERATURES])
+        return Judgement(0.0, 0.0, 1.0, np.empty(0))
+    each = np.stack([_losses(scores / temperature, targets) for temperature in _TEMPERATURES])
+    losses = each.mean(1)
     caution = _CAUTION / len(targets) * np.log(_TEMPERATURES) ** 2
     best = int(np.argmin(losses + caution))
     accuracy = float((scores.argmax(1) == targets).mean())
-    return Judgement(float(losses[best] + caution[best]), accuracy, float(_TEMPERATURES[best]))
+    return Judgement(
+        float(losses[best] + caution[best]), accuracy, float(_TEMPERATURES[best]), each[best] + caution[best]
+    )
 
 
-def _log_loss(scores: npt.NDArray[np.floating], targets: Targets) -> float:
+def _losses(scores: npt.NDArray[np.floating], targets: Targets) -> npt.NDArray[np.float64]:
+    """The negative logarithm of the probability of the truth, an image."""
     shifted = scores.astype(np.float64) - scores.max(1, keepdims=True)
     given = shifted[np.arange(len(targets)), targets] - np.log(np.exp(shifted).sum(1))
-    return float(-given.mean())
+    losses: npt.NDArray[np.float64] = -given
+    return losses

@@ -62,11 +62,14 @@ class MemoryContext:
             print(f"{time.monotonic() - self.started:7.1f} s  {message}", flush=True)  # noqa: T201
 
     def should_stop(self) -> bool:
+        return self.stop_requested() or self.time_left() <= 0
+
+    def stop_requested(self) -> bool:
         self.asked += 1
         asked_to_stop = self.stop_at is not None and self.asked >= self.stop_at
         if asked_to_stop and self.discard:
             raise TrainingStopped("stopped, and nothing is kept")
-        return asked_to_stop or self.time_left() <= 0
+        return asked_to_stop
 
     def time_left(self) -> float:
         return self.budget - (time.monotonic() - self.started)

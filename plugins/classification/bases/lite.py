@@ -31,7 +31,7 @@ _STAGES = (
 )
 _STEM = 32
 _EPSILON = 1e-3
-FEATURES = 1280
+_TOP = 1280
 MEAN, SCALE = 127.0, 128.0  # the weights were trained on (byte - MEAN) / SCALE
 
 
@@ -107,13 +107,26 @@ class EfficientNetLite(Network):
         super().__init__()
         self.stem = Conv(3, _STEM, 3, 2)
         self.blocks = nn.Sequential(*_blocks(width, depth))
-        self.top = Conv(_scaled(_STAGES[-1][-1], width), FEATURES, 1)
-        self.head = nn.Linear(FEATURES, classes)
+        self.top = Conv(_scaled(_STAGES[-1][-1], width), _TOP, 1)
+        ends = [_scaled(stage[-1], width) for stage in _STAGES[-2:]]
+        self.lower = sum(ends)
+        self.head = nn.Linear(self.lower + _TOP, classes)
 
     def maps(self, x: Tensor) -> Tensor:
-        """See `Network.maps`; 1280 channels, none negative, a side of 1/32 of the input's."""
-        maps: Tensor = self.top(self.blocks(self.stem((x - MEAN) / SCALE)))
-        return maps
+        """See `Network.maps`: the ends of the last two stages (192 and 320 channels at width 1), which keep
+        more of shapes and textures than the 1280 of the last convolution; a side is 1/32 of the input's.
+        """
+        y = self.stem((x - MEAN) / SCALE)
+        lower = []
+        for number, block in enumerate(self.blocks, 1):
+            y = block(y)
+            if number in self.ends():
+                lower.append(y)
+        return torch.cat([*lower, self.top(y)], 1)
+
+    def ends(self) -> tuple[int, int]:
+        """How many blocks come before the end of the last stage but one, and of the last one."""
+        return len(self.blocks) - _STAGES[-1][0], len(self.blocks)
 
     def layers(self) -> Sequence[nn.Module]:
         """Stem, blocks, last convolution."""
@@ -145,7 +158,8 @@ def from_published(
     Raises `KeyError` or `RuntimeError` for weights of another network.
     """
     model = EfficientNetLite(width, depth, classes)
-    weights = {"head.weight": torch.zeros(classes, FEATURES), "head.bias": torch.zeros(classes)}
+    width_of_features = model.head.in_features
+    weights = {"head.weight": torch.zeros(classes, width_of_features), "head.bias": torch.zeros(classes)}
     for name, (conv, norm) in _published_names(model).items():
         weights[f"{name}.weight"] = published[f"{conv}.weight"]
         for own, other in _NORM.items():

@@ -13,12 +13,14 @@ from plugins.classification import bases, cache, exporter
 from plugins.classification.cache import Images
 from plugins.classification.params import ClassificationParams
 from plugins.classification.trainer.finetune import RECIPE, fine_tune
+from plugins.classification.trainer.finish import finish
 from plugins.classification.trainer.inference import calibrate
 from plugins.classification.trainer.previous import take_over
 from plugins.classification.trainer.start import start
 from plugins.contract import Draft, PluginError, TrainingContext
 
 BASES = {"classification-high-performance": bases.LITE0}
+BOTH_WAYS = {"classification-high-precision"}  # these look at an image and at its mirror image
 
 
 def train(context: TrainingContext) -> Draft:
@@ -34,16 +36,25 @@ def train(context: TrainingContext) -> Draft:
     _check(context, sides["train"])
     _state_facts(context, sides, base, size)
     network = bases.load(base, len(context.labels)).to(context.device)
-    strength = start(context, network, sides)
+    began = start(context, network, sides)
+    network.both_ways = began.mirrored and context.algorithm in BOTH_WAYS
     recipe = take_over(context, network, base, sides)
     calibrate(context, network, sides["validation"])
     stage = "head"
     if params.fine_tune and not context.should_stop():
-        stage = fine_tune(context, network, sides, size, recipe or RECIPE)
+        stage = fine_tune(context, network, sides, size, recipe or RECIPE, mirrored=began.mirrored)
         calibrate(context, network, sides["validation"])
     context.fact("stage", stage)
     model = exporter.export(network, context.labels, size, context.folder / "draft")
-    facts = {"stage": stage, "head_strength": strength, "train_images": len(sides["train"])}
+    model, found = finish(context, context.folder / "draft", model, sides, began)
+    facts = {
+        "stage": stage,
+        "head_strength": began.strength,
+        "lower_layers": began.share,
+        "mirror_images": began.mirrored,
+        "train_images": len(sides["train"]),
+        **found,
+    }
     if recipe and context.previous:
         facts["parent"] = context.previous.name
     origin = {"name": base.name, "file": base.file, "sha256": base.sha256}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,29 +17,41 @@ from plugins.classification.trainer.inference import features, judged, rows_of
 from plugins.contract import TrainingContext, TrainingStopped
 
 
-def start(context: TrainingContext, network: Network, sides: Mapping[str, Images]) -> float:
-    """Put a fitted last layer into the network, or the one of an earlier attempt; its strength."""
+@dataclass(frozen=True)
+class Start:
+    """How the first model came about: see `head.Head`. `out_of_fold` is empty where nothing was read."""
+
+    strength: float
+    share: float
+    mirrored: bool
+    out_of_fold: head.Floats
+
+
+def start(context: TrainingContext, network: Network, sides: Mapping[str, Images]) -> Start:
+    """Put a fitted last layer into the network, or the one of an earlier attempt."""
     path = context.folder / "head.safetensors"
     started = time.monotonic()
     if path.is_file():
-        layer, record = fitting.read_checkpoint(path)
-        network.head.load_state_dict(layer)
+        tensors, record = fitting.read_checkpoint(path)
     else:
         fitted = fit_head(context, network, sides["train"])
-        record = {"strength": fitted.strength}
-        with torch.no_grad():
-            network.head.weight.copy_(torch.from_numpy(fitted.weight))
-            network.head.bias.copy_(torch.from_numpy(fitted.bias))
+        none = np.empty((0, len(context.labels)), np.float32)
+        out_of_fold = none if fitted.out_of_fold is None else fitted.out_of_fold
+        record = {"strength": fitted.strength, "share": fitted.share, "mirrored": fitted.mirrored}
+        arrays = {"weight": fitted.weight, "bias": fitted.bias, "out_of_fold": out_of_fold}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         context.checkpoint()
-        fitting.write_checkpoint(path, network.head.state_dict(), record)
+        fitting.write_checkpoint(path, tensors, record)
+    network.head.load_state_dict({name: tensors[name] for name in ("weight", "bias")})
     rows = rows_of(judged(context, network, sides["validation"]), sides["validation"])
     seconds = time.monotonic() - started
     context.fact("head_seconds", round(seconds, 1))
     for name, value in rows.items():
         context.report(name, value, epoch=0)
     context.log(f"A first model is ready after {seconds:.0f} s{_in_words(rows)}.")
-    strength: float = record["strength"]
-    return strength
+    if not record["mirrored"]:
+        context.log("Mirror images do not keep their class here: training leaves them out.")
+    return Start(out_of_fold=tensors["out_of_fold"].numpy(), **record)
 
 
 def fit_head(context: TrainingContext, network: Network, images: Images) -> head.Head:
@@ -50,7 +63,14 @@ def fit_head(context: TrainingContext, network: Network, images: Images) -> head
         mirrored = features(context, network, images.plain[:, :, ::-1])
         views += [mirrored] if len(mirrored) == len(images) else []
     groups = np.array([example.group or example.content_hash for example in images.examples])
-    return head.fit(np.stack(views), images.targets, groups, len(context.labels), stop=context.should_stop)
+    return head.fit(
+        np.stack(views),
+        images.targets,
+        groups,
+        len(context.labels),
+        lower=network.lower,
+        stop=context.should_stop,
+    )
 
 
 def _in_words(rows: Mapping[str, float]) -> str:

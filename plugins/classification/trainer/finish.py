@@ -1,0 +1,86 @@
+"""The last part of training: int8 where it is as good, and what the exported model may be trusted with.
+
+All of it asks the exported model, so what is learned here holds for what is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plugins.classification import int8, suspects, trust_fitting
+from plugins.classification.cache import Images
+from plugins.classification.trainer.start import Start
+from plugins.classification.trust_fitting import Answers
+from plugins.contract import TrainingContext
+
+_HURRIED = 48  # images a side that a stopped training still asks about
+
+
+def finish(
+    context: TrainingContext,
+    folder: Path,
+    model: Mapping[str, Any],
+    sides: Mapping[str, Images],
+    start: Start,
+) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """The model part of the manifest with what is served and trusted, and facts for people.
+
+    A user who stops a training gets the model at once: in fp32, and with what a few images say of it.
+    """
+    offered = int8.offer(
+        folder,
+        model,
+        calibration=sides["train"].plain,
+        validation=sides["validation"].plain,
+        targets=sides["validation"].targets,
+        threads=context.threads,
+        stop=context.stop_requested,
+        log=context.log,
+    )
+    if context.stop_requested():
+        sides = {name: _some(images) for name, images in sides.items()}
+    unseen, listed = _out_of_fold(context, sides["train"], start)
+    trusted = trust_fitting.fit_draft(
+        folder,
+        offered.model,
+        sides,
+        out_of_fold=unseen,
+        precision=context.params.precision,
+        threads=context.threads,
+    )
+    facts = {"int8": dict(offered.facts), "label_suspects": listed}
+    context.fact("served", offered.facts["served"])
+    context.fact("label_suspects", len(listed))
+    return {**offered.model, "trust": trusted}, facts
+
+
+def _out_of_fold(
+    context: TrainingContext, images: Images, start: Start
+) -> tuple[Answers | None, list[dict[str, Any]]]:
+    """What cross-validation said of the training images, and those whose label is probably wrong."""
+    if len(start.out_of_fold) != len(images):  # none, or only some images are left
+        return None, []
+    part = np.flatnonzero(np.isfinite(start.out_of_fold).all(1))
+    probabilities, targets = start.out_of_fold[part], images.targets[part]
+    keys = [images.examples[index].key for index in part.tolist()]
+    listed = suspects.find(keys, targets, probabilities, context.labels)
+    if listed:
+        context.log(f"{len(listed)} labels are probably wrong; the model card lists them.")
+    return Answers(probabilities, None, targets), listed
+
+
+def _some(images: Images) -> Images:
+    """Evenly spread over the classes, as far as they are in order of their names."""
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(_HURRIED, len(images))).astype(np.int64))
+    return replace(
+        images,
+        examples=[images.examples[index] for index in chosen.tolist()],
+        plain=images.plain[chosen],
+        large=images.large[chosen],
+        targets=images.targets[chosen],
+    )
