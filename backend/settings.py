@@ -46,6 +46,7 @@ class Settings:
     max_image_bytes: int = _setting(50 * 1024**2, "largest image file that is read, in bytes")
     max_image_pixels: int = _setting(64_000_000, "largest image that is decoded, in pixels")
     threads: int = _setting(0, "CPU threads of one training or check; 0 takes all cores")
+    train_processes: int = _setting(1, "processes that share one training on the CPU; on GPUs it is --gpus")
     time_budget: int = _setting(600, "seconds of training when a task names no budget")
     gpus: str = _setting("", "GPUs that this worker serves, such as 0,1; empty finds out, none uses the CPU")
     weights_dir: str = _setting("", "folder of pretrained weights (default: weights in the data directory)")
@@ -107,6 +108,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_image_bytes": _between(1, 2**31),
     "max_image_pixels": _between(1, 2**31),
     "threads": _between(0, 1024),
+    "train_processes": _between(1, 64),
     "time_budget": _between(1, 7 * 24 * 3600),
     "weights_dir": lambda text: str(Path(text).expanduser().absolute()),
     "offline": _truth,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,6 +36,11 @@ def find(wanted: str) -> list[Gpu]:
                 f"there is no GPU {index!r} on this host; it has {', '.join(present) or 'none'}"
             )
     return [present[index] for index in indices]
+
+
+def visible() -> int:
+    """How many GPUs this process was given."""
+    return len([index for index in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if index.strip()])
 
 
 def _ask() -> list[Gpu]:

@@ -6,24 +6,26 @@ back to the queue and the next attempt goes on from what lies in its folder).
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from backend.db import transaction
-from backend.errors import AppError, StorageFull
+from backend.errors import AppError
 from backend.queue import RUN_TRAINING
 from backend.runtime import Runtime
 from backend.training import registry as tasks
 from backend.training.lifecycle import TaskState, advance
 from backend.training.tables import TrainingTask
 from plugins import registry
-from plugins.contract import Algorithm, AttemptLost, Plugin, PluginError, TrainingStopped
+from plugins.contract import Algorithm, AttemptLost, Draft, Plugin, PluginError, TrainingStopped
 from workers import evaluate, export, prepare
 from workers.context import Context, Heart, Record
+from workers.faults import explain
+from workers.gpus import visible
 from workers.process import identity, process_runtime
+from workers.ranks import launch
 from workers.scratch import forget, task_folder
 
 logger = structlog.get_logger()
@@ -78,7 +80,7 @@ def execute(runtime: Runtime, task_id: int) -> None:
     except AppError as error:
         _finish_failed(attempt, error.code, str(error))
     except Exception as error:
-        code, message = _explain(error)
+        code, message = explain(error)
         logger.exception("training_failed", code=code)
         _finish_failed(attempt, code, message)
     finally:
@@ -123,7 +125,7 @@ def _steps(attempt: Attempt) -> None:
         offline=attempt.runtime.settings.offline,
     )
     context.folder.mkdir(parents=True, exist_ok=True)
-    draft = registry.load(attempt.plugin.trainer)(context)
+    draft = _train(attempt, context, prepared)
     attempt.record.end_step("succeeded")
 
     attempt.enter("evaluate", TaskState.TRAINING, TaskState.EVALUATING)
@@ -134,6 +136,27 @@ def _steps(attempt: Attempt) -> None:
     exported = export.export(attempt, prepared, draft, judged)
     attempt.record.end_step("succeeded")
     _finish(attempt, exported)
+
+
+def _train(attempt: Attempt, context: Context, prepared: prepare.Prepared) -> Draft:
+    """In this process, or shared by several."""
+    processes = _processes(attempt, prepared.device)
+    context.fact("processes", processes)
+    if processes > 1:
+        return launch.train(attempt.plugin.trainer, context, prepared.images, processes)
+    draft: Draft = registry.load(attempt.plugin.trainer)(context)
+    return draft
+
+
+def _processes(attempt: Attempt, device: str) -> int:
+    """One a GPU; on the CPU what the settings say."""
+    if device != "cuda":
+        return attempt.runtime.settings.train_processes
+    wanted = max(1, attempt.task.gpus)
+    given = min(wanted, visible())
+    if given < wanted:
+        attempt.record.log(f"{wanted} GPUs were asked for and this worker has {given}")
+    return given
 
 
 def _finish(attempt: Attempt, exported: export.Exported) -> None:
@@ -187,12 +210,3 @@ def _finish_failed(attempt: Attempt, code: str, message: str) -> None:
     with transaction(attempt.runtime.sessions) as session:
         task = session.get_one(TrainingTask, attempt.task.id)
         tasks.fail(session, task, code, message, attempt=attempt.record.attempt)
-
-
-def _explain(error: Exception) -> tuple[str, str]:
-    """A code and a sentence for what was not foreseen; the traceback stands in the worker's log only."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull.code, "the worker's disk is full; free some space and start the task again"
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "out_of_memory", "the training needs more memory than the worker has; try a smaller image size"
-    return AppError.code, f"an unexpected {type(error).__name__}; the worker's log has the details"
