@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plugins.classification.params import ClassificationParams
+from plugins.classification.params import ClassificationParams, PrecisionParams
 from plugins.contract import Algorithm, Plugin
 
 PLUGIN = Plugin(
@@ -16,6 +16,13 @@ PLUGIN = Plugin(
             title="Classification (high performance)",
             description="Fast to train and to serve; a small network (EfficientNet-Lite0).",
             params=ClassificationParams,
+        ),
+        Algorithm(
+            name="classification-high-precision",
+            title="Classification (high precision)",
+            description="More accurate, slower to train and to serve; the most accurate network at hand that "
+            "the time budget allows (torchvision's, else EfficientNet-Lite2).",
+            params=PrecisionParams,
         ),
     ),
     headline="accuracy",

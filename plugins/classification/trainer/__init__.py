@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from plugins.classification import bases, cache, exporter
+from plugins.classification.bases.choice import choose
 from plugins.classification.cache import Images
 from plugins.classification.params import ClassificationParams
 from plugins.classification.trainer.finetune import RECIPE, fine_tune
@@ -34,8 +35,11 @@ def train(context: TrainingContext) -> Draft:
     size = params.image_size or cache.choose_size(context)
     sides = {split: cache.decode(context, split, size) for split in ("train", "validation")}
     _check(context, sides["train"])
+    choice = choose(context, len(sides["train"]), size)
+    base = choice.base
     _state_facts(context, sides, base, size)
-    network = bases.load(base, len(context.labels)).to(context.device)
+    context.fact("base_reason", choice.reason)
+    network = bases.load(base, len(context.labels), choice.weights).to(context.device)
     began = start(context, network, sides)
     network.both_ways = began.mirrored and context.algorithm in BOTH_WAYS
     recipe = take_over(context, network, base, sides)
@@ -57,8 +61,7 @@ def train(context: TrainingContext) -> Draft:
     }
     if recipe and context.previous:
         facts["parent"] = context.previous.name
-    origin = {"name": base.name, "file": base.file, "sha256": base.sha256}
-    return Draft(context.folder / "draft", model, origin, facts)
+    return Draft(context.folder / "draft", model, base.origin, facts)
 
 
 def _check(context: TrainingContext, images: Images) -> None:
