@@ -48,6 +48,8 @@ def train(context: TrainingContext) -> Draft:
     if params.fine_tune and not context.should_stop():
         stage = fine_tune(context, network, sides, size, recipe or RECIPE, mirrored=began.mirrored)
         calibrate(context, network, sides["validation"])
+    if recipe and stage == "head":
+        stage = "previous model"
     context.fact("stage", stage)
     model = exporter.export(network, context.labels, size, context.folder / "draft")
     model, found = finish(context, context.folder / "draft", model, sides, began)

@@ -169,7 +169,14 @@ class FineTuning:
         self.right: list[Tensor] = []
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """AdamW; layers near the input, which know edges and textures, learn more slowly."""
+        """AdamW; layers near the input, which know edges and textures, learn more slowly. Features of lower
+        layers that the start leaves out stay left out.
+        """
+        weight, lower = self.model.head.weight, self.model.lower
+        if lower and not weight[:, :lower].any():
+            used = torch.ones_like(weight)
+            used[:, :lower] = 0
+            weight.register_hook(lambda gradient: gradient * used)  # type: ignore[no-untyped-call]
         rate = self.context.params.learning_rate or self.recipe.rate
         layers = self.model.layers()
         for layer in layers[: self.recipe.frozen + 1 if self.recipe.frozen else 0]:

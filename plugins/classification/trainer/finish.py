@@ -14,6 +14,7 @@ import numpy as np
 
 from plugins.classification import int8, suspects, trust_fitting
 from plugins.classification.cache import Images
+from plugins.classification.intervals import wilson
 from plugins.classification.trainer.start import Start
 from plugins.classification.trust_fitting import Answers
 from plugins.contract import TrainingContext
@@ -53,7 +54,13 @@ def finish(
         precision=context.params.precision,
         threads=context.threads,
     )
-    facts = {"int8": dict(offered.facts), "label_suspects": listed}
+    facts: dict[str, Any] = {"int8": dict(offered.facts), "label_suspects": listed}
+    if unseen is not None:
+        right = float((unseen.probabilities.argmax(1) == unseen.targets).mean())
+        low, high = wilson(round(right * len(unseen.targets)), len(unseen.targets))
+        told = f"{right:.1%} of {len(unseen.targets)} images ({low:.1%} to {high:.1%})"
+        facts["cross_validation_of_the_first_model"] = told
+        context.log(f"Cross-validation on the training images: the first model has {told} right.")
     context.fact("served", offered.facts["served"])
     context.fact("label_suspects", len(listed))
     return {**offered.model, "trust": trusted}, facts
