@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
@@ -39,8 +39,8 @@ class Images:
         return len(self.examples)
 
 
-def choose_size(context: TrainingContext) -> int:
-    """The input size in pixels that suits the images: small ones gain nothing from being blown up to 224."""
+def choose_size(context: TrainingContext, sizes: Mapping[int, int] = preprocess.SIZES) -> int:
+    """The one of the input sizes that suits the images: small ones gain nothing from being blown up."""
     sides = []
     for example in context.examples("train")[:_PROBED]:
         try:
@@ -48,7 +48,7 @@ def choose_size(context: TrainingContext) -> int:
         except images.ImageError:
             continue
         sides.append(min(header.width, header.height))
-    return preprocess.fitting_size(median(sides) if sides else 224)
+    return preprocess.fitting_size(median(sides) if sides else 224, sizes)
 
 
 def decode(context: TrainingContext, split: Split, size: int) -> Images:

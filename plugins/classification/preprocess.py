@@ -5,7 +5,7 @@ The whole image is scaled to a square, its sides not kept in proportion: what ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,10 @@ import numpy.typing as npt
 from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
+
+# Input sizes and the shorter side of the images from which on each is worth its time.
+SIZES: Mapping[int, int] = {224: 144, 160: 64, 96: 0}
+PRECISE_SIZES: Mapping[int, int] = {288: 240, **SIZES}
 
 
 def pixels(image: Image.Image, size: int) -> Pixels:
@@ -31,9 +35,8 @@ def batch(images: Sequence[Any], size: int) -> Pixels:
     return rows
 
 
-def fitting_size(shorter_side: float) -> int:
-    """The network's input size in pixels for images of that shorter side."""
-    for size, least in ((224, 144), (160, 64)):
-        if shorter_side >= least:
-            return size
-    return 96
+def fitting_size(shorter_side: float, sizes: Mapping[int, int] = SIZES) -> int:
+    """The network's input size in pixels for images of that shorter side: the first one whose least side (the
+    value in `sizes`) it reaches.
+    """
+    return next(size for size, least in sizes.items() if shorter_side >= least)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from plugins.classification import bases, cache, exporter
-from plugins.classification.bases.choice import choose
+from plugins.classification.bases.choice import HIGH_PRECISION, choose
 from plugins.classification.cache import Images
 from plugins.classification.params import ClassificationParams
+from plugins.classification.preprocess import PRECISE_SIZES, SIZES
 from plugins.classification.trainer.finetune import RECIPE, fine_tune
 from plugins.classification.trainer.finish import finish
 from plugins.classification.trainer.inference import calibrate
@@ -20,19 +21,16 @@ from plugins.classification.trainer.previous import take_over
 from plugins.classification.trainer.start import start
 from plugins.contract import Draft, PluginError, TrainingContext
 
-BASES = {"classification-high-performance": bases.LITE0}
-BOTH_WAYS = {"classification-high-precision"}  # these look at an image and at its mirror image
-
 
 def train(context: TrainingContext) -> Draft:
     """See `plugins.contract.Train`. Raises `PluginError` (`too_few_classes`, `too_few_images`, and those of
     `plugins.fitting`) and `TrainingStopped`.
     """
     params: ClassificationParams = context.params
-    base = BASES[context.algorithm]
+    precise = context.algorithm == HIGH_PRECISION
     torch.set_num_threads(max(1, context.threads))
     context.folder.mkdir(parents=True, exist_ok=True)
-    size = params.image_size or cache.choose_size(context)
+    size = params.image_size or cache.choose_size(context, PRECISE_SIZES if precise else SIZES)
     sides = {split: cache.decode(context, split, size) for split in ("train", "validation")}
     _check(context, sides["train"])
     choice = choose(context, len(sides["train"]), size)
@@ -41,7 +39,7 @@ def train(context: TrainingContext) -> Draft:
     context.fact("base_reason", choice.reason)
     network = bases.load(base, len(context.labels), choice.weights).to(context.device)
     began = start(context, network, sides)
-    network.both_ways = began.mirrored and context.algorithm in BOTH_WAYS
+    network.both_ways = began.mirrored and precise
     recipe = take_over(context, network, base, sides)
     calibrate(context, network, sides["validation"])
     stage = "head"
