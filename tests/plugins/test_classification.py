@@ -173,8 +173,10 @@ def test_a_killed_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "Continuing after 1.5 of 3 epochs." in context.lines
 
 
-def test_the_exported_model_is_the_network(tmp_path: Path) -> None:
-    network = bases.load(bases.LITE0, 3)
+@pytest.mark.parametrize("base, both_ways", [(bases.LITE0, False), (bases.LITE0, True), (bases.LITE2, True)])
+def test_the_exported_model_is_the_network(base: bases.Base, both_ways: bool, tmp_path: Path) -> None:
+    network = bases.load(base, 3)
+    network.both_ways = both_ways
     torch.nn.init.normal_(network.head.weight, std=0.05, generator=torch.Generator().manual_seed(0))
     for size in (64, 96):
         model = exporter.export(network, ("a", "b", "c"), size, tmp_path)
@@ -182,8 +184,26 @@ def test_the_exported_model_is_the_network(tmp_path: Path) -> None:
         rows = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), np.uint8)
         with torch.inference_mode():
             expected = torch.softmax(network(exporter.to_input(rows, "cpu")), 1).numpy()
-        given = open_predictor(tmp_path, model, threads=1).probabilities(rows)
+        predictor = open_predictor(tmp_path, model, threads=1)
+        given, features, maps = predictor.outputs(rows, "probabilities", "features", "maps")
         np.testing.assert_allclose(given, expected, atol=1e-5)
+        np.testing.assert_allclose(maps.mean((2, 3)), features, atol=1e-4)
+        if both_ways:
+            mirrored = predictor.probabilities(np.ascontiguousarray(rows[:, :, ::-1]))
+            np.testing.assert_allclose(mirrored, given, atol=1e-5)
+
+
+def test_high_precision_looks_at_both_ways_and_is_the_larger_base(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=4, validation=2)
+    context = context_of(tmp_path, examples, data)
+    context.algorithm = "classification-high-precision"
+    context.offline = True
+    context.params = registry.parse_params(
+        registry.algorithm(context.algorithm)[1], {"image_size": 64, "epochs": 1}
+    )
+    draft = train(context)
+    assert draft.base["name"] == "efficientnet-lite2" and draft.facts["mirror_images"] in (True, False)
+    assert evaluation_of(context, draft).metrics["examples"] == 6
 
 
 def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,114 @@
+"""The first layer fitted: what cross-validation chooses, and which weights are kept after fine-tuning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from plugins.classification import head
+from plugins.classification.trainer.finetune import _better
+
+LOWER, TOP, IMAGES = 6, 10, 60
+
+
+def _features(random: np.random.Generator) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Noise of two views that say nothing of three classes."""
+    features = random.normal(size=(2, IMAGES, LOWER + TOP)).astype(np.float32)
+    return features, np.arange(IMAGES) % 3
+
+
+def _fit(features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], **values: Any) -> head.Head:
+    groups = np.array([str(number) for number in range(features.shape[1])])
+    return head.fit(features, targets, groups, 3, **{"lower": LOWER, "stop": lambda: False, **values})
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_lower_layers_take_part_where_they_know_the_classes(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    features[:, :, :LOWER][:, np.arange(IMAGES), targets] += 3
+    fitted = _fit(features, targets)
+    assert fitted.share > 0
+    assert fitted.accuracy is not None and fitted.accuracy > 0.9
+
+
+def test_lower_layers_are_left_out_where_they_only_confuse(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    features[:, :, :LOWER] *= 10
+    features[:, :, LOWER:][:, np.arange(IMAGES), targets] += 3
+    fitted = _fit(features, targets)
+    assert fitted.share == 0.0
+    assert not fitted.weight[:, :LOWER].any() and fitted.weight[:, LOWER:].any()
+
+
+def test_mirror_images_that_look_like_another_class_are_left_out(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    features[0, np.arange(IMAGES), LOWER + targets] += 3
+    features[1, np.arange(IMAGES), LOWER + (targets + 1) % 3] += 3
+    assert not _fit(features, targets).mirrored
+
+
+def test_mirror_images_that_keep_their_class_take_part(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    features[:, np.arange(IMAGES), LOWER + targets] += 2
+    assert _fit(features, targets).mirrored
+
+
+def test_every_image_is_answered_by_a_model_that_has_not_seen_it(random: np.random.Generator) -> None:
+    features, targets = _features(random)  # nothing to learn: whoever had seen the images would know them
+    fitted = _fit(features, targets)
+    assert fitted.out_of_fold is not None and fitted.out_of_fold.shape == (IMAGES, 3)
+    np.testing.assert_allclose(fitted.out_of_fold.sum(1), 1, atol=1e-5)
+    assert (fitted.out_of_fold.argmax(1) == targets).mean() < 0.6
+
+
+def test_one_image_of_a_class_leaves_nothing_to_cross_validate(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    targets = np.array([0] * 30 + [1] * 29 + [2])
+    fitted = _fit(features, targets)
+    assert fitted.out_of_fold is None and fitted.log_loss is None
+    assert np.isfinite(fitted.weight).all() and fitted.weight.any()
+
+
+def test_a_stop_leaves_a_model(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    fitted = _fit(features, targets, stop=lambda: True)
+    assert fitted.weight.shape == (3, LOWER + TOP) and fitted.weight.any()
+
+
+START, BEST, USUAL, END = range(4)
+
+
+def _losses(*means: float) -> list[npt.NDArray[np.float64]]:
+    """Losses of 16 images about these means, each candidate with more ups and downs than the one before."""
+    noise = np.tile([-0.1, 0.1], 8)
+    return [mean + noise * (1 + 0.2 * place) for place, mean in enumerate(means)]
+
+
+@pytest.mark.parametrize(
+    ("means", "chosen"),
+    [
+        ((0.50, 0.40, 0.405, 0.42), USUAL),  # the best is hardly better than what usually is
+        ((0.50, 0.20, 0.41, 0.42), BEST),
+        ((0.50, 0.41, 0.40, 0.20), END),
+        ((0.30, 0.40, 0.41, 0.42), START),
+        ((0.40, 0.40, 0.399, 0.40), START),  # a gain within its error is none
+    ],
+)
+def test_weights_are_changed_for_a_reason(means: tuple[float, ...], chosen: int) -> None:
+    assert _better(_losses(*means)) == chosen
+
+
+def test_a_single_validation_image_proves_nothing() -> None:
+    assert _better([np.array([loss]) for loss in (0.9, 0.1, 0.1, 0.1)]) == START
+
+
+def test_a_training_cut_short_has_two_candidates() -> None:
+    assert _better(_losses(0.5, 0.2)) == BEST
+    assert _better(_losses(0.2, 0.5)) == START
