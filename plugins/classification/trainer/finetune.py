@@ -39,7 +39,7 @@ class Recipe:
 
     views: int = 16_000
     batch: int = 16
-    rate: float = 3e-4
+    rate: float = 4e-4
     head_rate: float = 2e-4
     decay_of_layers: float = 0.85
     weight_decay: float = 0.02
