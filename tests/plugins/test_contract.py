@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from plugins import images, registry
-from plugins.contract import Draft, Explainer, Plugin, PluginError, Prediction, TrainingStopped
+from plugins.contract import Algorithm, Draft, Explainer, Plugin, PluginError, Prediction, TrainingStopped
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext
 
@@ -24,6 +24,7 @@ PLUGIN_NAMES = ("classification", "nearest-mean")
 # Values that make training quick; every algorithm stands here.
 QUICK: dict[str, dict[str, Any]] = {
     "classification-high-performance": {"epochs": 1, "image_size": 64},
+    "classification-high-precision": {"epochs": 1, "image_size": 64, "base": "efficientnet-lite2"},
     "nearest-mean": {},
 }
 
@@ -55,18 +56,20 @@ def plugin(request: pytest.FixtureRequest) -> Plugin:
     return registry.plugin(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(params=QUICK)
 def trained(
-    plugin: Plugin, trained_ones: dict[str, Trained], tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    trained_ones: dict[str, Trained],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Trained:
-    if plugin.name not in trained_ones:
-        context = context_for(plugin, tmp_path_factory.mktemp("training"))
-        trained_ones[plugin.name] = Trained(plugin, context, registry.load(plugin.trainer)(context))
-    return trained_ones[plugin.name]
+    if request.param not in trained_ones:
+        plugin, algorithm = registry.algorithm(request.param)
+        context = context_for(algorithm, tmp_path_factory.mktemp("training"))
+        trained_ones[request.param] = Trained(plugin, context, registry.load(plugin.trainer)(context))
+    return trained_ones[request.param]
 
 
-def context_for(plugin: Plugin, folder: Path) -> MemoryContext:
-    algorithm = plugin.algorithms[0]
+def context_for(algorithm: Algorithm, folder: Path) -> MemoryContext:
     examples, data = photographs.materials(train=4, validation=2)
     return MemoryContext(
         folder=folder,
@@ -231,8 +234,10 @@ def test_predicting_needs_no_training_framework(plugin: Plugin) -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_training_can_be_discarded_at_once(plugin: Plugin, tmp_path: Path) -> None:
-    context = context_for(plugin, tmp_path)
+@pytest.mark.parametrize("name", QUICK)
+def test_training_can_be_discarded_at_once(name: str, tmp_path: Path) -> None:
+    plugin, algorithm = registry.algorithm(name)
+    context = context_for(algorithm, tmp_path)
     context.stop_at, context.discard = 1, True
     with pytest.raises(TrainingStopped):
         registry.load(plugin.trainer)(context)

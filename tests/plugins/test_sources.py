@@ -145,7 +145,10 @@ def test_a_server_that_trickles_is_left(places: Places, server: Server) -> None:
 
 
 def test_a_server_that_says_nothing_is_left(places: Places, server: Server) -> None:
-    server.answers["/w.pth"] = lambda request: server.ended.wait() and None
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        server.ended.wait()
+
+    server.answers["/w.pth"] = answer
     assert "could not be read" in refused("weights_missing", base(f"{server.address}/w.pth"), places, 0.3)
 
 

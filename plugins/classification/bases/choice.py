@@ -29,7 +29,7 @@ from plugins.contract import PluginError, TrainingContext, TrainingStopped
 
 HIGH_PRECISION = "classification-high-precision"
 
-_VIEWS = 2 + 3 * 4  # features of image and mirror image, and four epochs at three times the work of an answer
+_VIEWS = 2 + 4 * 3.5  # features of image and mirror image, and four epochs at 3.5 times the work of an answer
 _SHARE = 0.6  # of the time left; the rest is for validation, export and a slower machine
 _GPU_THREADS = 50  # CPU threads that a small GPU is worth
 _DOWNLOAD_SHARE, _DOWNLOAD_MOST = 0.1, 120.0  # of the time left; seconds
