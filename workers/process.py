@@ -1,10 +1,7 @@
-"""What one worker process is: its identity, its runtime, and its promise to die with its parent."""
+"""What one worker process is: its identity and its runtime."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import socket
 from functools import cache
 
@@ -12,8 +9,6 @@ import psutil
 
 from backend.runtime import Runtime
 from backend.settings import load
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @cache
@@ -39,12 +34,3 @@ def is_gone(worker: str) -> bool:
         return f"{process.create_time():.2f}" != started or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies, so that no orphan goes on training."""
-    parent = os.getppid()
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        return
-    if os.getppid() != parent:  # it died between the two calls
-        os._exit(1)

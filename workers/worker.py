@@ -16,7 +16,7 @@ from backend.runtime import Runtime
 from backend.training import registry as tasks
 from backend.training.lifecycle import FINAL, TaskState
 from backend.training.tables import TrainingTask
-from workers.process import die_with_parent
+from workers.parent import die_with_parent
 from workers.reaper import reap
 from workers.scratch import forget
 

@@ -14,7 +14,7 @@ from workers.process import identity, is_gone
 
 _PARENT = """
 import os, sys, time
-from workers.process import die_with_parent
+from workers.parent import die_with_parent
 child = os.fork()
 if child == 0:
     die_with_parent()

@@ -6,7 +6,7 @@ import sys
 
 from torch.distributed.run import main
 
-from workers.process import die_with_parent
+from workers.parent import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()

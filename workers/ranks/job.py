@@ -26,6 +26,8 @@ class Job:
     device: str
     threads: int
     folder: Path
+    weights: Path
+    offline: bool
     images: Path
     examples: Sequence[Example]
     previous: Previous | None
@@ -80,12 +82,15 @@ class Wire:
     def ask(self, name: str, *args: Any, **options: Any) -> Any:
         """Ask for a call of the training context in the job process.
 
-        Raises `ValueError` when the context refuses what it was given.
+        Raises `ValueError` when the context refuses what it was given, `EOFError` when the job process has
+        ended this training.
         """
         self.send("ask", name, args, options)
         kind, value = self.receive()
         if kind == "refused":
             raise ValueError(value)
+        if kind == "over":
+            raise EOFError(value)
         return value
 
 

@@ -61,6 +61,8 @@ def _job(trainer: str, context: TrainingContext, images: Path, meeting: Path, ad
         device=context.device,
         threads=context.threads,
         folder=context.folder,
+        weights=context.weights,
+        offline=context.offline,
         images=images,
         examples=examples,
         previous=previous,
@@ -127,9 +129,10 @@ class _Desk:
             if not ready:
                 self.context.should_stop()  # raises when nothing is to be kept or the task is another's
                 if self.agent.poll() is not None:
+                    times = "1 time" if RESTARTS == 0 else f"{RESTARTS + 1} times"
                     raise WorkerLost(
-                        f"processes of the training were killed {RESTARTS + 1} times; if it was for their "
-                        "memory, choose a smaller image size or fewer processes"
+                        f"processes of the training were killed {times}; if it was for their memory, choose "
+                        "a smaller image size or fewer processes"
                     )
 
     def _hear(self, source: Any) -> Draft | None:
@@ -178,6 +181,9 @@ class _Desk:
 
     def _see_off(self) -> None:
         """Wait until the killed ranks are gone, so that they write no more into the task's folder."""
+        for wire in self.wires.values():
+            with suppress(OSError):
+                wire.send("over", "")
         until = time.monotonic() + _LEAVE_SECONDS
         while self.wires and time.monotonic() < until:
             for connection in wait([*self.wires], _LOOK_SECONDS):

@@ -18,7 +18,7 @@ from plugins import registry
 from plugins.contract import Example, PluginError, Previous, Split, TrainingStopped
 from plugins.fitting.ranks import PeerLost, joined
 from workers.faults import explain
-from workers.process import die_with_parent
+from workers.parent import die_with_parent
 from workers.ranks.job import Job, Wire, draft_to_json
 
 logger = structlog.get_logger()
@@ -30,6 +30,7 @@ class LeaderContext:
     def __init__(self, job: Job, wire: Wire) -> None:
         self.algorithm, self.labels, self.device = job.algorithm, job.labels, job.device
         self.threads, self.folder = job.threads, job.folder
+        self.weights, self.offline = job.weights, job.offline
         self.previous: Previous | None = job.previous
         self.params = registry.parse_params(registry.algorithm(job.algorithm)[1], job.params)
         self.weights, self.offline = job.weights, job.offline
@@ -110,6 +111,8 @@ def main(path: Path, rank: int, size: int, restarts: int) -> int:
     except PeerLost as error:  # the agent notices, too, and starts all again
         logger.warning("rank_lost_a_peer", rank=rank, reason=str(error))
         return 1
+    except EOFError:  # nobody wants an outcome
+        return 0
     except TrainingStopped as stop:
         wire.send("stopped", str(stop))
     except PluginError as error:
