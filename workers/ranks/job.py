@@ -26,8 +26,6 @@ class Job:
     device: str
     threads: int
     folder: Path
-    weights: Path
-    offline: bool
     images: Path
     examples: Sequence[Example]
     previous: Previous | None

@@ -61,8 +61,6 @@ def _job(trainer: str, context: TrainingContext, images: Path, meeting: Path, ad
         device=context.device,
         threads=context.threads,
         folder=context.folder,
-        weights=context.weights,
-        offline=context.offline,
         images=images,
         examples=examples,
         previous=previous,

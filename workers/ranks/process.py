@@ -33,7 +33,6 @@ class LeaderContext:
         self.weights, self.offline = job.weights, job.offline
         self.previous: Previous | None = job.previous
         self.params = registry.parse_params(registry.algorithm(job.algorithm)[1], job.params)
-        self.weights, self.offline = job.weights, job.offline
         self._job, self._wire = job, wire
 
     def examples(self, split: Split) -> Sequence[Example]:
