@@ -23,6 +23,13 @@ def test_values_are_parsed() -> None:
     assert settings.database == "sqlite:////tmp/x/sightloop.db"
 
 
+def test_weights_lie_in_the_data_directory_or_where_they_are_said_to() -> None:
+    usual = load({"SIGHTLOOP_DATA_DIR": "/tmp/x"})
+    assert usual.weights == Path("/tmp/x/weights") and not usual.offline
+    own = load({"SIGHTLOOP_WEIGHTS_DIR": "~/w", "SIGHTLOOP_OFFLINE": "True"})
+    assert own.weights == Path("~/w").expanduser() and own.offline
+
+
 @pytest.mark.parametrize(
     "variable, value, expected",
     [
@@ -31,6 +38,7 @@ def test_values_are_parsed() -> None:
         ("SIGHTLOOP_S3_ENDPOINT", "localhost:9000", "http:// or https://"),
         ("SIGHTLOOP_LOG_LEVEL", "loud", "one of debug"),
         ("SIGHTLOOP_THREADS", "-1", "whole number"),
+        ("SIGHTLOOP_OFFLINE", "maybe", "true or false"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_is_expected(
