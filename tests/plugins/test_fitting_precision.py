@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plugins.fitting import fit, loop, precision, read_checkpoint
+from plugins.fitting import fit, loop, read_checkpoint
 from plugins.fitting.precision import Precision, precision_of
 from tests.plugins.test_fitting import PLAN, Line, memory
 
@@ -28,7 +28,7 @@ def test_a_gpu_computes_in_bfloat16_if_it_can_and_else_in_float16(
         assert not including_emulation
         return native
 
-    monkeypatch.setattr(precision.torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     assert precision_of("cuda").half == half
 
 
