@@ -21,15 +21,15 @@ _SIZES = (8, 7, 5, 1)  # the last one leaves nothing for the second of two proce
 
 class Line(nn.Module):
     """Learn y = 3 x - 1, and nothing about a frozen and an idle parameter. In the last process the loss of
-    step `odd` is no number.
+    the batch `odd` (epoch and number) is no number, once.
     """
 
-    def __init__(self, odd: int = 0) -> None:
+    def __init__(self, odd: tuple[int, int] | None = None) -> None:
         super().__init__()
         torch.manual_seed(here().rank)  # the processes begin apart, and the leader's state is taken
         self.line, self.frozen, self.idle = nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1)
         self.frozen.requires_grad_(False)
-        self.steps, self.odd = 0, odd
+        self.at, self.odd = (0, 0), odd
 
     @property
     def model(self) -> nn.Module:
@@ -41,6 +41,7 @@ class Line(nn.Module):
 
     def batches(self, epoch: int, first: int, share: Share) -> Iterator[Any]:
         for number in range(first, PLAN.batches):
+            self.at = (epoch, number)
             random = torch.Generator().manual_seed(1000 * epoch + number)
             yield share.of(torch.rand(_SIZES[number], 1, generator=random).numpy())
 
@@ -49,9 +50,11 @@ class Line(nn.Module):
         return difference.square().mean()
 
     def loss(self, batch: Any) -> Tensor:
-        self.steps += 1
-        odd = self.steps == self.odd and here().rank == here().size - 1
-        return self.forward(torch.from_numpy(batch)) * (torch.nan if odd else 1)
+        loss = self.forward(torch.from_numpy(batch))
+        if self.at == self.odd and here().rank == here().size - 1:
+            self.odd = None
+            return loss * torch.nan
+        return loss
 
     def score(self, model: nn.Module) -> Score:
         return Score(-float(model(torch.linspace(0, 1, 8)[:, None])))
@@ -70,7 +73,7 @@ def plain(context: TrainingContext) -> Draft:
 
 def twice(context: TrainingContext) -> Draft:
     """Two fits, the second from the end of the first; one loss of the first is no number."""
-    first = fit(context, Line(odd=10), PLAN)
+    first = fit(context, Line(odd=(2, 1)), PLAN)
     work = Line()
     work.load_state_dict(first.last)
     return draft(context, first, fit(context, work, replace(PLAN, name="second", seed=1)))
