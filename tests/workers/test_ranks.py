@@ -29,6 +29,8 @@ from workers.ranks.job import Job
 from workers.ranks.process import FollowerContext, LeaderContext
 
 NAME = "classification-high-performance"
+# Most of these start three processes that load torch, which takes minutes on a busy machine.
+pytestmark = pytest.mark.timeout(400)
 
 
 def memory(folder: Path) -> MemoryContext:
