@@ -86,6 +86,7 @@ def _best(context: TrainingContext, images: int, size: int | None, places: Place
     limit = max(1.0, min(_DOWNLOAD_SHARE * left, _DOWNLOAD_MOST))
     before = context.previous.base.get("sha256") if context.previous else None
     first = [(base, "training can go on from the model before") for base in PRECISE if base.sha256 == before]
+    absent: list[str] = []
     for base, reason in [*first, *((base, _REASON) for base in LARGER)]:
         needed = seconds_needed(base, images, size, context.device, context.threads)
         if base.sha256 != before and needed > _SHARE * left:
@@ -94,12 +95,22 @@ def _best(context: TrainingContext, images: int, size: int | None, places: Place
         try:
             data = sources.obtain(base, places, seconds=limit, stop=lambda: _stop(context), log=context.log)
         except PluginError as error:
-            context.log(f"{base.name} is not taken: {error}.")
-            if error.code == sources.MISSING:  # one address serves them all: ask it once
+            if error.code != sources.MISSING or not absent:
+                context.log(f"{base.name} is not taken: {error}.")
+            if error.code == sources.MISSING:  # one server has them all: what it lacks once is asked once
                 places = replace(places, offline=True)
+                absent.append(base.name)
             continue
+        _log_absent(context, absent)
         return Choice(base, data, reason)
+    _log_absent(context, absent)
     return Choice(LITE2, sources.read(LITE2, Places()), "no larger base is here that the time budget allows")
+
+
+def _log_absent(context: TrainingContext, names: list[str]) -> None:
+    """The first one has been told with its reason."""
+    if names[1:]:
+        context.log(f"Not here either: {', '.join(names[1:])}; `sightloop doctor` says how to get them.")
 
 
 def _stop(context: TrainingContext) -> bool:
