@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", type=Path, default=DATA / "sign_digits")
     parser.add_argument("--size", type=int, default=96, help="side of the network's input in pixels")
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -159,10 +159,13 @@ def _measure(bench: Bench, options: argparse.Namespace) -> None:
     for seed in options.seeds:
         for processes in (1, options.processes):
             _row(f"| {seed} | {processes}", bench.run(processes, seed))
-    killed = bench.run(options.processes, options.seeds[0], hit_at=options.epochs / 2)
+    killed = bench.run(options.processes, options.seeds[0], hit_at=options.epochs * 2 / 3)
     _row(f"| {options.seeds[0]} | {options.processes}, one killed", killed)
     pause = killed.context.on_again_at - killed.context.hit_at
-    print(f"\nOn again {pause:.1f} s after the kill. The log of that run:\n")
+    on_again = (
+        "Begun anew (no checkpoint yet)" if np.isnan(pause) else f"On again {pause:.1f} s after the kill"
+    )
+    print(f"\n{on_again}. The log of that run:\n")
     print("\n".join(killed.context.lines))
 
 
