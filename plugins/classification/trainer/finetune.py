@@ -37,7 +37,7 @@ _USUAL = 0.7
 class Recipe:
     """How fine-tuning is done; what was measured stands in benchmarks/classification.md."""
 
-    views: int = 16_000
+    views: int = 24_000
     batch: int = 16
     rate: float = 4e-4
     head_rate: float = 2e-4
@@ -53,7 +53,7 @@ class Recipe:
 
     def epochs_for(self, images: int) -> int:
         """Epochs that show so many views altogether, within reason."""
-        return min(max(round(self.views / images), self.least_epochs), 100)
+        return min(max(round(self.views / images), self.least_epochs), 150)
 
 
 RECIPE = Recipe()
