@@ -26,6 +26,7 @@ SHARES = (0.0, 0.3, 1.0)  # factors of the features of lower layers: 0 leaves th
 _DEFAULT = (0.3, 0.3)  # share and strength where nothing can be measured
 _MOST_FOLDS = 4
 _MOST_IMAGES = 800  # images that they are chosen on
+_FEW_ROWS = 0.7  # rows for each feature up to which turning them into their own span pays
 _MUCH_WORK = 2e8  # images x features x classes above which only a few values are tried
 
 
@@ -68,7 +69,8 @@ def fit(
     share, strength, mirrored, found = search.run()
     views = features if mirrored else features[:1]
     scale = _scale(features.shape[-1], lower, share)
-    weight, bias = _layer(_logistic(views * scale, targets, strength), classes)
+    scaled = views * scale
+    weight, bias = _layer(_logistic(scaled, targets, strength, _span(scaled)), classes)
     if found is None:
         return Head(weight * scale, bias, strength, share, mirrored)
     probabilities = np.full((len(targets), classes), np.nan, np.float32)
@@ -89,14 +91,31 @@ def class_weights(targets: Targets, classes: int) -> Floats:
     return scaled
 
 
-def _logistic(features: Floats, targets: Targets, strength: float) -> LogisticRegression:
+def _logistic(features: Floats, targets: Targets, strength: float, span: Floats | None) -> LogisticRegression:
     rows = features.reshape(-1, features.shape[-1])
     wanted = np.tile(targets, len(features))
     weights = class_weights(targets, int(targets.max()) + 1)[wanted] / len(features)
     # One thread: the matrices are small, and several threads on busy cores wait for each other.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # close enough is good enough
-        return LogisticRegression(C=strength, max_iter=300, tol=1e-3).fit(rows, wanted, weights)
+        model = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
+        model.fit(rows if span is None else rows @ span, wanted, weights)
+    if span is not None:
+        model.coef_, model.n_features_in_ = model.coef_ @ span.T, rows.shape[1]
+    return model
+
+
+def _span(features: Floats) -> Floats | None:
+    """An orthonormal basis (width, rows) of what the features (views, images, width) span, where these are
+    clearly fewer rows than features: the weights with the least squares lie in it (the representer theorem),
+    so nothing is lost, and fitting costs a fraction. None where it would not pay.
+    """
+    rows = features.reshape(-1, features.shape[-1])
+    if len(rows) > _FEW_ROWS * rows.shape[1]:
+        return None
+    with threadpool_limits(1, "blas"):
+        basis: Floats = np.linalg.qr(rows.T)[0]
+    return basis
 
 
 def _scale(width: int, lower: int, share: float) -> Floats:
@@ -177,22 +196,23 @@ class _Search:
     def _along(self, share: float, views: int, strengths: Sequence[float]) -> dict[tuple[float, int], _Found]:
         """By strength, rising: what is read on the way, until it has become worse twice."""
         scaled = self.features * _scale(self.features.shape[-1], self.lower, share)
+        spans = [_span(scaled[:views, train]) for train, _ in self.splits]
         found: dict[tuple[float, int], _Found] = {}
         worse = 0
         for strength in strengths:
             if found and self.stop():
                 break
             before = min((one.log_loss for one in found.values()), default=math.inf)
-            found[strength, views] = self._read(scaled, views, strength)
+            found[strength, views] = self._read(scaled, views, strength, spans)
             worse = worse + 1 if found[strength, views].log_loss > before else 0
             if worse == 2:
                 break
         return found
 
-    def _read(self, scaled: Floats, views: int, strength: float) -> _Found:
+    def _read(self, scaled: Floats, views: int, strength: float, spans: Sequence[Floats | None]) -> _Found:
         seen = np.zeros((len(scaled), len(self.targets), len(self.names)))
-        for train, test in self.splits:
-            model = _logistic(scaled[:views, train], self.targets[train], strength)
+        for (train, test), span in zip(self.splits, spans, strict=True):
+            model = _logistic(scaled[:views, train], self.targets[train], strength, span)
             for view, answers in zip(scaled, seen, strict=True):
                 answers[test] = model.predict_proba(view[test]).astype(np.float64)
         given = seen[:, np.arange(len(self.targets)), np.searchsorted(self.names, self.targets)]
