@@ -30,6 +30,7 @@ from plugins.classification.predictor import ClassificationPredictor, open_predi
 from plugins.classification.thresholds import Threshold
 from plugins.classification.unfamiliar import Reference, nearest, project
 from plugins.contract import PluginError
+from plugins.fitting import whole_file
 
 FALSE_ALARMS = 0.015  # the share of new images of the known kind that may be refused as unlike
 DIRECTIONS = 128
@@ -68,7 +69,8 @@ def fit(
     count. `out_of_fold` are probabilities of training images from models that had not seen them. `precision`
     (a share) is how often an answer acted on shall be right. The entry: `file`, `precision`, `thresholds` by
     class (None: never act on it), `fitted_on` (images, right ones and threshold a class), `unlike` (limit and
-    images compared with; None when there are too few). Raises `PluginError` (`model_failed`) for NaN.
+    images compared with; None when there are too few). Raises `PluginError`: `model_failed` for NaN,
+    `disk_full`.
     """
     for answers in (train, validation, *([out_of_fold] if out_of_fold else [])):
         _check(answers)
@@ -84,7 +86,8 @@ def fit(
             "rows": reference.rows.astype(np.float16),
             "limit": np.array(reference.limit, np.float32),
         }
-    np.savez(folder / trust.FILE, allow_pickle=False, **arrays)
+    with whole_file(folder / trust.FILE) as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
     return _entry(labels, fitted, reference, precision)
 
 
