@@ -87,7 +87,7 @@ def _best(context: TrainingContext, images: int, size: int | None, places: Place
     before = context.previous.base.get("sha256") if context.previous else None
     first = [(base, "training can go on from the model before") for base in PRECISE if base.sha256 == before]
     absent: list[str] = []
-    for base, reason in [*first, *((base, _REASON) for base in LARGER)]:
+    for base, reason in [*first, *((base, _REASON) for base in LARGER if base.sha256 != before)]:
         needed = seconds_needed(base, images, size, context.device, context.threads)
         if base.sha256 != before and needed > _SHARE * left:
             context.log(f"{base.name} is not taken: it would train for {_in_words(needed)} or more.")
