@@ -31,6 +31,7 @@ _RESERVE = 3.0  # seconds to write the model
 _FINISH = 0.1  # share of the time left that the work after training may take, at most _LONGEST_FINISH seconds
 _LONGEST_FINISH = 20.0
 _USUAL = 0.7
+_LAYERS = 18  # of EfficientNet-Lite0
 
 
 @dataclass(frozen=True)
@@ -179,11 +180,12 @@ class FineTuning:
             weight.register_hook(lambda gradient: gradient * used)  # type: ignore[no-untyped-call]
         rate = self.context.params.learning_rate or self.recipe.rate
         layers = self.model.layers()
-        for layer in layers[: self.recipe.frozen + 1 if self.recipe.frozen else 0]:
+        depth_of_all = (len(layers) - 1) / (_LAYERS - 1)  # the recipe is that of so many layers
+        for layer in layers[: round((self.recipe.frozen + 1) * depth_of_all) if self.recipe.frozen else 0]:
             layer.requires_grad_(False)
         groups: list[dict[str, Any]] = []
         for depth, layer in enumerate(layers):
-            lr = rate * self.recipe.decay_of_layers ** (len(layers) - 1 - depth)
+            lr = rate * self.recipe.decay_of_layers ** ((len(layers) - 1 - depth) / depth_of_all)
             for decays in (True, False):
                 parameters = [p for p in layer.parameters() if p.requires_grad and (p.dim() > 1) == decays]
                 if not parameters:
