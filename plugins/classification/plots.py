@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from plugins.classification.lettering import Lettering
 from plugins.contract import Evaluation
@@ -18,8 +22,8 @@ _MOST_CELLS = 30  # a confusion matrix with more classes is drawn without its nu
 
 
 def illustrate(evaluation: Evaluation, metric_rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Write `confusion.png`, `classes.png`, `reliability.png` and, of rows (`name`, `epoch`, `value`),
-    `training.png`; each where the evaluation or the rows have something to show.
+    """Write `confusion.png`, `classes.png`, `reliability.png` and, of rows (`name`, `epoch`, `value`,
+    `at`: ISO 8601), `training.png`; each where the evaluation or the rows have something to show.
     """
     folder.mkdir(parents=True, exist_ok=True)
     details = evaluation.details
@@ -91,19 +95,69 @@ def _draw_reliability(reliability: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+@dataclass(frozen=True)
+class _Curve:
+    """Points of one metric. Of losses only those at the end of an epoch are means over it; the others tell
+    of one batch each.
+    """
+
+    name: str
+    label: str
+    colour: str
+
+    def draw(self, axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add the curve, if there are such rows."""
+        points = [(float(row["epoch"]), float(row["value"])) for row in rows if row["name"] == self.name]
+        ends = {epoch: value for epoch, value in points if epoch == round(epoch)}  # the last one counts
+        means = list(ends.items())
+        if means and len(points) > len(means):
+            axes.plot(*zip(*points, strict=True), color=self.colour, alpha=0.25, linewidth=1)
+        if means or points:
+            axes.plot(*zip(*(means or points), strict=True), label=self.label, color=self.colour, marker=".")
+
+
+_PANELS = (
+    ("loss", (_Curve("loss", "training views", "C0"), _Curve("validation_loss", "validation", "C1"))),
+    (
+        "accuracy",
+        (_Curve("accuracy", "training views", "C0"), _Curve("validation_accuracy", "validation", "C1")),
+    ),
+    ("learning rate", (_Curve("learning_rate", "last layer", "C0"),)),
+    ("images a second", (_Curve("images_per_second", "training", "C0"),)),
+)
+
+
 def _draw_training(metric_rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Loss and accuracy over the epochs; epoch 0 is the first model, before fine-tuning."""
+    """Loss, accuracy, learning rate and throughput over the epochs; epoch 0 is the first model, before
+    fine-tuning. Training views are cut, turned and mixed, so they are harder than the validation images.
+    """
     rows = [row for row in metric_rows if row.get("step", "train") == "train"]
-    figure = Figure(figsize=(7, 3), layout="constrained")
-    for place, title in enumerate(("loss", "accuracy"), 1):
-        axes = figure.add_subplot(1, 2, place)
-        for name, label in ((title, "training"), (f"validation_{title}", "validation")):
-            points = [(row["epoch"], row["value"]) for row in rows if row["name"] == name]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=label, marker=".")
-        last = max((row["epoch"] for row in rows), default=0)
-        axes.set(xlabel="epoch", title=title, xlim=(-0.5, max(last, 1) + 0.5))
+    names = {row["name"] for row in rows}
+    panels = [one for one in _PANELS if any(curve.name in names for curve in one[1])]
+    if not panels:
+        return
+    last = max(float(row["epoch"]) for row in rows)
+    down = -(-len(panels) // 2)
+    figure = Figure(figsize=(7.6, 2.7 * down + 0.4), layout="constrained")
+    figure.suptitle(_length(rows, last), fontsize=10)
+    for place, (title, curves) in enumerate(panels, 1):
+        axes = figure.add_subplot(down, min(len(panels), 2), place)
+        for curve in curves:
+            curve.draw(axes, rows)
+        axes.set(xlabel="epoch", title=title, xlim=(-0.03 * max(last, 1), 1.03 * max(last, 1)))
         axes.set_ylim(bottom=0, top=1.02 if title == "accuracy" else None)
-        if axes.lines:
+        axes.ticklabel_format(axis="y", scilimits=(-2, 4))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(curves) > 1:
             axes.legend()
     figure.savefig(path, dpi=110)
+
+
+def _length(rows: Sequence[Mapping[str, Any]], epochs: float) -> str:
+    """How long training took, from the first row to the last, where the rows say when they were made."""
+    times = [datetime.fromisoformat(row["at"]) for row in rows if isinstance(row.get("at"), str)]
+    if not epochs:
+        return "The first model, without fine-tuning"
+    words = f"{epochs:.3g} {'epoch' if epochs == 1 else 'epochs'} of fine-tuning"
+    seconds = (max(times) - min(times)).total_seconds() if times else 0.0
+    return f"{words} in {seconds:.0f} s" if seconds >= 1 else words
