@@ -27,6 +27,7 @@ _SHARES = frozenset(
     {"accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy", "coverage", "acted_precision"}
 )
 _SHOWN_LABELS = 30
+_SHOWN_CLASSES = 60
 
 
 def write_card(path: Path, manifest: Manifest, note: str = "") -> None:
@@ -95,6 +96,7 @@ def _quality(manifest: Manifest, note: str) -> list[str]:
         "## How good it is",
         "",
         *_in_short(manifest.metrics, intervals, side),
+        *_warning(manifest.facts.get("warning")),
         *paragraph(
             f"Measured on the {side} images of its dataset, which it never saw in training, with the",
             "exported model and through the code that serves it.",
@@ -121,6 +123,11 @@ def _in_short(metrics: Mapping[str, float], intervals: Mapping[str, Any], side: 
     return [f"**{share} of {metrics['examples']:.0f} {side} images got the right class.**", ""]
 
 
+def _warning(text: Any) -> list[str]:
+    """What the trainer warns of, before the tables."""
+    return paragraph("**Warning:**", safe(str(text))) if text else []
+
+
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
@@ -143,18 +150,21 @@ def _per_class(rows: Any) -> list[str]:
         return []
 
     columns = ("recall", "precision", "f1")
+    hardest = sorted(rows, key=lambda row: row["f1"])[:_SHOWN_CLASSES]
+    shown = rows if len(rows) <= _SHOWN_CLASSES else hardest
     body = [
         (
             str(row["label"]),
             *(percent(row[name], row.get(f"{name}_interval")) for name in columns),
             str(row["support"]),
         )
-        for row in rows
+        for row in shown
     ]
     return [
         *paragraph(
             "Recall: the share of a class's images that it finds.",
             "Precision: the share of the answers with a class that are right.",
+            *([f"Of {len(rows)} classes the {len(shown)} hardest:"] if len(shown) < len(rows) else []),
         ),
         *table(("class", *columns, "images"), body),
         "",
@@ -169,7 +179,7 @@ def _made_of(manifest: Manifest) -> list[tuple[str, ...]]:
         *(
             (name.replace("_", " "), "chosen automatically" if value is None else str(value))
             for name, value in plain.items()
-            if not isinstance(value, dict | list)
+            if not isinstance(value, dict | list) and name != "warning"
         ),
         *((f"{name} version", version) for name, version in manifest.libraries.items()),
     ]

@@ -165,3 +165,17 @@ def test_a_plugin_may_leave_the_details_out() -> None:
     card = render(replace(MANIFEST, details={}, model={}, facts={}))
     for section in ("worst mistakes", "None of these", "confidence means", "When to act", "label mistakes"):
         assert section not in card
+
+
+def test_a_warning_comes_before_the_numbers() -> None:
+    card = render(replace(MANIFEST, facts={"warning": "hardly better than <always> bolt"}))
+    assert card.index("**Warning:** hardly better than &lt;always> bolt") < card.index("| metric |")
+    assert card.count("hardly better") == 1
+
+
+def test_hundreds_of_classes_do_not_fill_the_card() -> None:
+    row = {"precision": 1.0, "recall": 1.0, "support": 2}
+    rows = [{**row, "label": f"part {number:03}", "f1": number / 500} for number in range(500)]
+    card = render(replace(MANIFEST, details={**MANIFEST.details, "per_class": rows}))
+    assert "Of 500 classes the 60 hardest:" in card
+    assert "| part 059 |" in card and "| part 060 |" not in card
