@@ -12,14 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from plugins.classification import int8, suspects, trust_fitting
+from plugins.classification import int8, suspects, trust_fitting, usefulness
 from plugins.classification.cache import Images
 from plugins.classification.intervals import wilson
+from plugins.classification.predictor import open_predictor
 from plugins.classification.trainer.start import Start
 from plugins.classification.trust_fitting import Answers
+from plugins.classification.usefulness import Unseen
 from plugins.contract import TrainingContext
 
 _HURRIED = 48  # images a side that a stopped training still asks about
+_TELLING = 400  # validation images that show whether anything was learned
+_TOGETHER = 32
 
 
 def finish(
@@ -44,7 +48,7 @@ def finish(
         log=context.log,
     )
     if context.stop_requested():
-        sides = {name: _some(images) for name, images in sides.items()}
+        sides = {name: _some(images, _HURRIED) for name, images in sides.items()}
     unseen, listed = _out_of_fold(context, sides["train"], start)
     trusted = trust_fitting.fit_draft(
         folder,
@@ -61,9 +65,35 @@ def finish(
         told = f"{right:.1%} of {len(unseen.targets)} images ({low:.1%} to {high:.1%})"
         facts["cross_validation_of_the_first_model"] = told
         context.log(f"Cross-validation on the training images: the first model has {told} right.")
+    if told := _warning(context, folder, offered.model, sides["validation"], unseen):
+        facts["warning"] = told
+        context.fact("warning", told)
+        context.log(told)
     context.fact("served", offered.facts["served"])
     context.fact("label_suspects", len(listed))
     return {**offered.model, "trust": trusted}, facts
+
+
+def _warning(
+    context: TrainingContext,
+    folder: Path,
+    model: Mapping[str, Any],
+    validation: Images,
+    out_of_fold: Answers | None,
+) -> str:
+    """What must be said of a model that has learned nothing; empty of one that has."""
+    predictor = open_predictor(folder, model, threads=context.threads)
+    some = _some(validation, _TELLING)
+    parts = [
+        predictor.probabilities(np.ascontiguousarray(some.plain[start : start + _TOGETHER])).argmax(1)
+        for start in range(0, len(some), _TOGETHER)
+    ]
+    answers = np.concatenate([np.empty(0, np.int64), *parts])
+    sides = [Unseen(answers, some.targets, "of the validation side")]
+    if out_of_fold is not None:
+        cross = out_of_fold.probabilities.argmax(1)
+        sides.append(Unseen(cross, out_of_fold.targets, "in cross-validation"))
+    return usefulness.warning(sides, context.labels)
 
 
 def _out_of_fold(
@@ -81,9 +111,9 @@ def _out_of_fold(
     return Answers(probabilities, None, targets), listed
 
 
-def _some(images: Images) -> Images:
+def _some(images: Images, most: int) -> Images:
     """Evenly spread over the classes, as far as they are in order of their names."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(_HURRIED, len(images))).astype(np.int64))
+    chosen = np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).astype(np.int64))
     return replace(
         images,
         examples=[images.examples[index] for index in chosen.tolist()],
