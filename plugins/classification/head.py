@@ -98,6 +98,7 @@ def _logistic(features: Floats, targets: Targets, strength: float, span: Floats 
     # One thread: the matrices are small, and several threads on busy cores wait for each other.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # close enough is good enough
+        warnings.filterwarnings("ignore", "The number of unique classes")  # few images a class are no fault
         model = LogisticRegression(C=strength, max_iter=300, tol=1e-3)
         model.fit(rows if span is None else rows @ span, wanted, weights)
     if span is not None:
