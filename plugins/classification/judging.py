@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from plugins.classification.head import Floats, Targets
 
-_TEMPERATURES = np.logspace(-0.5, 0.7, 25)  # 0.3 to 5
+_TEMPERATURES = np.logspace(-1.5, 0.7, 45)  # 0.03 (hundreds of classes of two images) to 5
 _CAUTION = 2.0  # images whose worth in log loss an extreme temperature must earn
 
 

@@ -77,14 +77,22 @@ def relabelled(one: Example, label: str) -> Example:
 
 
 @pytest.mark.usefixtures("without_int8")
-def test_hundreds_of_classes_with_two_images_each_are_learned(tmp_path: Path) -> None:
-    context = context_of(tmp_path, *patches(classes=120, train=2, validation=1))
+def test_a_hundred_classes_of_two_images_are_learned(tmp_path: Path) -> None:
+    context = context_of(tmp_path, *patches(classes=100, train=2, validation=1))
     before = time.process_time()
     draft = train(context)
     evaluation = answers_of(context, draft)
     illustrate(evaluation, [], tmp_path / "plots")
     assert time.process_time() - before < 60
     assert evaluation.metrics["accuracy"] > 0.5 and "warning" not in draft.facts
+    assert evaluation.metrics["ece"] < 0.15
+
+
+@pytest.mark.usefixtures("without_int8")
+def test_where_no_wrong_label_could_be_looked_for_none_is_said_to_be_missing(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=2, validation=2)
+    context = context_of(tmp_path, [one for one in examples if one.key != "brick/1.jpg"], data)
+    assert "label_suspects" not in train(context).facts
 
 
 @pytest.mark.usefixtures("without_int8")
@@ -346,7 +354,7 @@ def test_a_stop_at_any_question_gives_a_model_or_none(tmp_path: Path) -> None:
     whole = context_for("whole")
     train(whole)
     kept = 0
-    for place, number in enumerate([*range(1, whole.asked, max(1, whole.asked // 12)), whole.asked]):
+    for place, number in enumerate([*range(1, whole.asked, max(1, whole.asked // 8)), whole.asked]):
         context = context_for(str(number))
         context.stop_at, context.discard = number, place % 3 == 2
         try:
@@ -358,4 +366,4 @@ def test_a_stop_at_any_question_gives_a_model_or_none(tmp_path: Path) -> None:
         if draft:
             kept += 1
             assert answers_of(context, draft).metrics["examples"] == 3
-    assert kept >= 4
+    assert kept >= 3

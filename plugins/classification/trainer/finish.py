@@ -58,8 +58,10 @@ def finish(
         precision=context.params.precision,
         threads=context.threads,
     )
-    facts: dict[str, Any] = {"int8": dict(offered.facts), "label_suspects": listed}
+    facts: dict[str, Any] = {"int8": dict(offered.facts)}
     if unseen is not None:
+        facts["label_suspects"] = listed
+        context.fact("label_suspects", len(listed))
         right = float((unseen.probabilities.argmax(1) == unseen.targets).mean())
         low, high = wilson(round(right * len(unseen.targets)), len(unseen.targets))
         told = f"{right:.1%} of {len(unseen.targets)} images ({low:.1%} to {high:.1%})"
@@ -70,7 +72,6 @@ def finish(
         context.fact("warning", told)
         context.log(told)
     context.fact("served", offered.facts["served"])
-    context.fact("label_suspects", len(listed))
     return {**offered.model, "trust": trusted}, facts
 
 
