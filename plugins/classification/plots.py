@@ -18,6 +18,7 @@ from plugins.classification.lettering import Lettering
 from plugins.contract import Evaluation
 
 _LONGEST = 30  # letters of a class name
+_MOST_NAMES = 90  # on the axes of a confusion matrix
 _MOST_CELLS = 30  # a confusion matrix with more classes is drawn without its numbers
 
 
@@ -50,9 +51,12 @@ def _draw_confusion(details: Mapping[str, Any], lettering: Lettering, path: Path
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="label", title="Confusion")
-    if len(labels) <= _MOST_CELLS:
+    if len(labels) <= _MOST_NAMES:
         axes.set_xticks(range(len(labels)), names, rotation=90)
         axes.set_yticks(range(len(labels)), names)
+    else:
+        axes.set(xlabel="predicted (classes numbered by name)", ylabel="label (classes numbered by name)")
+    if len(labels) <= _MOST_CELLS:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count) if count else "", ha="center", va="center", color=colour)
