@@ -354,7 +354,7 @@ def test_a_stop_at_any_question_gives_a_model_or_none(tmp_path: Path) -> None:
     whole = context_for("whole")
     train(whole)
     kept = 0
-    for place, number in enumerate([*range(1, whole.asked, max(1, whole.asked // 8)), whole.asked]):
+    for place, number in enumerate([*range(1, whole.asked, max(1, whole.asked // 6)), whole.asked]):
         context = context_for(str(number))
         context.stop_at, context.discard = number, place % 3 == 2
         try:
@@ -366,4 +366,4 @@ def test_a_stop_at_any_question_gives_a_model_or_none(tmp_path: Path) -> None:
         if draft:
             kept += 1
             assert answers_of(context, draft).metrics["examples"] == 3
-    assert kept >= 3
+    assert kept >= 2
