@@ -5,7 +5,7 @@ against a loss that is not a number, and the sharing of batches among several pr
 
 from __future__ import annotations
 
-from plugins.fitting.checkpoint import Weights, read_checkpoint, whole_file, write_checkpoint
+from plugins.fitting.checkpoint import Weights, part, read_checkpoint, whole_file, write_checkpoint
 from plugins.fitting.loop import fit
 from plugins.fitting.precision import autocast
 from plugins.fitting.ranks import Share
@@ -24,4 +24,5 @@ __all__ = [
     "whole_file",
     "write_checkpoint",
     "read_checkpoint",
+    "part",
 ]

@@ -216,7 +216,7 @@ class _Run:
             return
         for name, value in rows.items():
             if math.isfinite(value):
-                self.context.report(name, value, epoch=self.done)
+                self.context.report(name, value, epoch=self.plan.before + self.done)
 
     def _roll_back(self) -> None:
         self.roll_backs += 1

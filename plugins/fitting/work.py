@@ -54,7 +54,8 @@ class Work(Protocol):
 class Plan:
     """How long and how. `warmup` and `final_rate` are shares of all steps and of the highest learning rate;
     `reserve` are seconds of the time budget left to the caller; `patience` counts epochs without a better
-    score. `name` is that of the checkpoint: a training that fits twice gives two.
+    score. `name` is that of the checkpoint: a training that fits twice gives two, and says with `before` how
+    many epochs of earlier fits are counted in where this one reports.
     """
 
     epochs: int
@@ -68,6 +69,7 @@ class Plan:
     seed: int = 0
     checkpoint_seconds: float = 15.0
     name: str = "checkpoint"
+    before: float = 0.0
 
 
 @dataclass(frozen=True)

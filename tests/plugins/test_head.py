@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from plugins.classification import head
-from plugins.classification.trainer.finetune import _better
+from plugins.classification.trainer.choice import _better
 
 LOWER, TOP, IMAGES = 6, 10, 60
 

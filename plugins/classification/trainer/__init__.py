@@ -44,7 +44,7 @@ def train(context: TrainingContext) -> Draft:
     calibrate(context, network, sides["validation"])
     stage = "head"
     if params.fine_tune and not context.should_stop():
-        stage = fine_tune(context, network, sides, size, recipe or RECIPE, mirrored=began.mirrored)
+        stage = fine_tune(context, network, sides, recipe or RECIPE, mirrored=began.mirrored)
         calibrate(context, network, sides["validation"])
     if recipe and stage == "head":
         stage = "previous model"
