@@ -138,7 +138,7 @@ def test_what_was_relabelled_is_new(first: Previous, tmp_path: Path, material: A
 
 
 @pytest.mark.parametrize(
-    "new, views, epochs", [(0, 0, 3), (50, 4_800, 19), (125, 12_000, 48), (250, 12_000, 48)]
+    "new, views, epochs", [(0, 0, 3), (50, 4_800, 19), (125, 12_000, 40), (250, 12_000, 40)]
 )
 def test_effort_follows_what_is_new(new: int, views: int, epochs: int) -> None:
     recipe = recipe_for(Recipe(views=12_000), 250, new)

@@ -89,12 +89,13 @@ def is_new(previous: Previous, images: Images) -> npt.NDArray[np.bool_]:
 
 def recipe_for(recipe: Recipe, images: int, new: int) -> Recipe:
     """How to go on when `new` of the images are new: the views are the recipe's times twice the new share,
-    the learning rates half of the recipe's, and three epochs without a better score are the end.
+    the learning rates half of the recipe's, one round, and three epochs without a better score are its end.
     """
     share = min(1.0, _EFFORT * new / max(images, 1))
     return replace(
         recipe,
         views=round(recipe.views * share),
+        rounds=1,
         rate=recipe.rate * _CALM,
         head_rate=recipe.head_rate * _CALM,
         least_epochs=3,
