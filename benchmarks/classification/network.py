@@ -68,7 +68,7 @@ def _unfolded(conv: nn.Module) -> Unfolded:
 
 def classifier(classes: int) -> nn.Sequential:
     """Body, mean over the maps, a new linear layer."""
-    return nn.Sequential(body(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(lite.FEATURES, classes))
+    return nn.Sequential(body(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(lite.TOP, classes))
 
 
 def pictures(task: Task, split: Split) -> list[Image.Image]:

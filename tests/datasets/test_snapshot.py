@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -26,7 +27,7 @@ def _fill(place: Place, draw: Draw, **classes: int) -> None:
     place.check()
 
 
-def _freeze(place: Place, *labels: str, **shares: float) -> snapshot.Snapshot:
+def _freeze(place: Place, *labels: str, **shares: Any) -> snapshot.Snapshot:
     with place.sessions() as session:
         return snapshot.freeze(session, place.dataset, labels, **shares)
 

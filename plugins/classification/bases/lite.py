@@ -31,7 +31,7 @@ _STAGES = (
 )
 _STEM = 32
 _EPSILON = 1e-3
-_TOP = 1280
+TOP = 1280
 MEAN, SCALE = 127.0, 128.0  # the weights were trained on (byte - MEAN) / SCALE
 
 
@@ -107,10 +107,10 @@ class EfficientNetLite(Network):
         super().__init__()
         self.stem = Conv(3, _STEM, 3, 2)
         self.blocks = nn.Sequential(*_blocks(width, depth))
-        self.top = Conv(_scaled(_STAGES[-1][-1], width), _TOP, 1)
+        self.top = Conv(_scaled(_STAGES[-1][-1], width), TOP, 1)
         ends = [_scaled(stage[-1], width) for stage in _STAGES[-2:]]
         self.lower = sum(ends)
-        self.head = nn.Linear(self.lower + _TOP, classes)
+        self.head = nn.Linear(self.lower + TOP, classes)
 
     def maps(self, x: Tensor) -> Tensor:
         """See `Network.maps`: the ends of the last two stages (192 and 320 channels at width 1), which keep
