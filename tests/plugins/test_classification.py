@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from plugins.classification.labeling import config, labels_from_regions
 from plugins.classification.predictor import open_predictor
 from plugins.classification.preprocess import fitting_size
 from plugins.classification.trainer import train
+from plugins.classification.trainer.finetune import RECIPE
 from plugins.contract import Draft, Evaluation, Example, Output, PluginError, Prediction, TrainingStopped
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext, example
@@ -171,6 +173,20 @@ def test_a_killed_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkey["armed"] = False
     train(context)
     assert "Continuing after 1.5 of 3 epochs." in context.lines
+
+
+def test_time_left_is_used_for_another_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = replace(RECIPE, views=24, least_epochs=2, rounds=2)
+    monkeypatch.setattr("plugins.classification.trainer.RECIPE", short)
+    context = context_of(tmp_path, *photographs.materials(train=4, validation=2), epochs=None)
+    train(context)
+    assert (context.facts["rounds"], context.facts["epochs"]) == (2, 4.0)
+    epochs = [row["epoch"] for row in context.rows if row["name"] == "learning_rate"]
+    assert epochs == [1.0, 2.0, 3.0, 4.0]
+    again = context_of(tmp_path, *photographs.materials(train=4, validation=2), epochs=None)
+    train(again)  # a worker that was lost while it exported
+    assert again.facts["rounds"] == 2
+    assert not [row for row in again.rows if row["name"] == "learning_rate"]
 
 
 @pytest.mark.parametrize("base, both_ways", [(bases.LITE0, False), (bases.LITE0, True), (bases.LITE2, True)])

@@ -85,13 +85,12 @@ def fine_tune(
     policy = Policy(flip=mirrored)
     rounds: list[Fitted] = []
     for number in range(1 if context.params.epochs else recipe.rounds):
-        started = time.monotonic()
         work = FineTuning(context, network, sides, recipe, policy, context.params.seed + number)
         before = sum(fitted.epochs for fitted in rounds)
         if number:
             context.log(f"There is time for another round of training, number {number + 1}.")
-        rounds.append(_one_round(context, work, number, before, reserve))
-        took = time.monotonic() - started
+        fitted, took = _one_round(context, work, number, before, reserve)
+        rounds.append(fitted)
         if rounds[-1].ending != "finished" or context.time_left() - reserve < _WORTH * took:
             break
     epochs = sum(fitted.epochs for fitted in rounds)
@@ -110,13 +109,17 @@ def fine_tune(
 
 def _one_round(
     context: TrainingContext, work: FineTuning, number: int, before: float, reserve: float
-) -> Fitted:
-    """Fit from the start on with other random numbers, or read what an earlier attempt had fitted."""
+) -> tuple[Fitted, float]:
+    """Fit from the start on with other random numbers, or read what an earlier attempt had fitted; and the
+    seconds that it took.
+    """
+    started = time.monotonic()
     path = context.folder / f"round-{number}.safetensors"
     if path.is_file():
         tensors, record = fitting.read_checkpoint(path)
         best, last = (fitting.part(tensors, prefix) for prefix in ("best.", "last."))
-        return Fitted(best, last, **record)
+        took = record.pop("seconds")
+        return Fitted(best, last, **record), took
     recipe, images = work.recipe, len(work.images)
     plan = Plan(
         epochs=context.params.epochs or recipe.epochs_for(images),
@@ -131,12 +134,13 @@ def _one_round(
     )
     fitted = fitting.fit(context, work, plan)
     if fitted.ending == "finished":
-        record = {name: getattr(fitted, name) for name in ("score", "best_epoch", "epochs", "ending")}
+        names = ("score", "best_epoch", "epochs", "ending")
+        record = {name: getattr(fitted, name) for name in names} | {"seconds": time.monotonic() - started}
         tensors = {f"best.{name}": value for name, value in fitted.best.items()}
         tensors |= {f"last.{name}": value for name, value in fitted.last.items()}
         context.checkpoint()
         fitting.write_checkpoint(path, tensors, record)
-    return fitted
+    return fitted, time.monotonic() - started
 
 
 class FineTuning:
