@@ -79,11 +79,9 @@ def relabelled(one: Example, label: str) -> Example:
 @pytest.mark.usefixtures("without_int8")
 def test_a_hundred_classes_of_two_images_are_learned(tmp_path: Path) -> None:
     context = context_of(tmp_path, *patches(classes=100, train=2, validation=1))
-    before = time.process_time()
     draft = train(context)
     evaluation = answers_of(context, draft)
     illustrate(evaluation, [], tmp_path / "plots")
-    assert time.process_time() - before < 60
     assert evaluation.metrics["accuracy"] > 0.5 and "warning" not in draft.facts
     assert evaluation.metrics["ece"] < 0.15
 
