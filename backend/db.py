@@ -54,7 +54,12 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map: ClassVar = {datetime: Timestamp, dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map: ClassVar = {
+        datetime: Timestamp,
+        dict[str, Any]: JSON(none_as_null=True),
+        list[str]: JSON,
+        list[dict[str, Any]]: JSON(none_as_null=True),
+    }
 
 
 def connect(url: str) -> Engine:

@@ -43,6 +43,12 @@ class Settings:
     s3_secret_key: str = _setting("", "secret key of that store", secret=True)
     s3_region: str = _setting("us-east-1", "region of that store")
     s3_bucket: str = _setting("sightloop", "bucket of that store; made when missing")
+    public_url: str = _setting("", "address at which browsers reach the API (default: the API's own URL)")
+    label_studio_url: str = _setting("", "address of Label Studio; empty: there is none")
+    label_studio_public_url: str = _setting("", "address at which browsers reach it (default: the same)")
+    label_studio_token: str = _setting("", "access token of a Label Studio user", secret=True)
+    ml_backend_url: str = _setting("", "address at which Label Studio reaches the ML backend; empty: none")
+    ml_backend_token: str = _setting("", "secret from which its passwords are derived", secret=True)
     max_image_bytes: int = _setting(50 * 1024**2, "largest image file that is read, in bytes")
     max_image_pixels: int = _setting(64_000_000, "largest image that is decoded, in pixels")
     threads: int = _setting(0, "CPU threads of one training or check; 0 takes all cores")
@@ -105,6 +111,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "port": _between(1, 65535),
     "api_url": _url,
     "s3_endpoint": _url,
+    "public_url": _url,
+    "label_studio_url": _url,
+    "label_studio_public_url": _url,
+    "ml_backend_url": _url,
     "max_image_bytes": _between(1, 2**31),
     "max_image_pixels": _between(1, 2**31),
     "threads": _between(0, 1024),

@@ -50,11 +50,40 @@ class Algorithm:
 
 
 @dataclass(frozen=True)
+class Region:
+    """One marked place of an image, as a rule a line or word of text.
+
+    `points` are pixels of the upright image (EXIF orientation applied), x to the right and y down, fractions
+    of a pixel allowed. A `rectangle` has four: upper left, upper right, lower right, lower left in reading
+    direction, so that a rotated one starts where its text starts; a `polygon` has three or more, in order.
+    `text` is None where nobody has transcribed it yet. `label` is the kind of region (Text, Handwriting), or
+    empty. `ignored` regions (illegible, difficult) are neither learned from nor counted. `id` is stable
+    within its image, or empty. `extra` holds JSON values that the format it came from wants back.
+    """
+
+    points: tuple[Point, ...]
+    text: str | None = None
+    label: str = ""
+    shape: Literal["rectangle", "polygon"] = "rectangle"
+    ignored: bool = False
+    id: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is known about one image: a class name, or text regions (none of them: an image without text)."""
+
+    name: str | None = None
+    regions: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True)
 class Example:
     """One labelled image of a frozen snapshot. `label` is a class name; `regions` are for OCR.
 
     `content_hash` is the sha256 of the bytes in hex; `size` their number; `group` names near-duplicates
-    that stand on one side of the split.
+    that stand on one side of the split. `width` and `height` are pixels of the upright image (0: not known).
     """
 
     key: str
@@ -63,8 +92,10 @@ class Example:
     content_hash: str
     split: Split
     label: str | None = None
-    regions: tuple[Mapping[str, Any], ...] = ()
+    regions: tuple[Region, ...] = ()
     group: str = ""
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True)
@@ -303,6 +334,28 @@ IllustrateMistakes = Callable[
 evaluation of these examples, whose bytes `read` gives, by this predictor."""
 
 
+class Labeling(Protocol):
+    """Label Studio's side of a plugin: a module with these functions. A `result` is the list of that name in
+    Label Studio's annotations and predictions; `width` and `height` are pixels of the upright image.
+    """
+
+    def config(self, labels: Sequence[str]) -> str:
+        """The labeling configuration (XML) for these class names; the image's address is in `image`."""
+
+    def label_from_result(self, result: Sequence[Mapping[str, Any]], *, width: int, height: int) -> Label:
+        """What an annotation says. Results of controls that are not ours are ignored: users extend the
+        configuration.
+        """
+
+    def result_from_label(self, label: Label, *, width: int, height: int) -> list[dict[str, Any]]:
+        """The annotation that says this."""
+
+    def result_from_prediction(
+        self, prediction: Prediction, *, width: int, height: int
+    ) -> list[dict[str, Any]]:
+        """The prediction that says this, with a score an entry."""
+
+
 @dataclass(frozen=True)
 class Plugin:
     """What can be trained and predicted for one type of dataset; every callable is a dotted path
@@ -319,7 +372,7 @@ class Plugin:
     predictor: str
     evaluator: str
     illustrator: str
-    labeling: str  # a module with `config`, `labels_from_regions` and `regions_from_prediction`
+    labeling: str  # a module that is a `Labeling`
     mistakes: str = ""  # optional, see `IllustrateMistakes`
     api_version: int = API_VERSION
 

@@ -1,8 +1,8 @@
-"""Run one operation (sync or check) of a dataset: what the queue's job does, with its parts given."""
+"""Run one operation of a dataset (sync, check, ...): what the queue's job does, with its runtime given."""
 
 from __future__ import annotations
 
-import time
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,31 +10,42 @@ import structlog
 
 from backend.datasets import check, index, operations
 from backend.datasets.operations import AttemptRefused
+from backend.datasets.progress import Progress
 from backend.datasets.tables import Operation
 from backend.db import SessionFactory, transaction
 from backend.errors import AppError
-from backend.settings import Settings
-from backend.storage import ObjectStore
-from backend.workspaces.tables import StorageConnection
+from backend.runtime import Runtime
 from workers.process import process_runtime
 
 logger = structlog.get_logger()
-_BEAT = 1.0  # seconds between two notes of progress
 
-StoreFor = Callable[[StorageConnection], ObjectStore]
+Run = Callable[[Runtime, Operation, Progress], dict[str, Any]]
+"""Does the work of one claimed operation and answers its result (JSON)."""
+
+# Dotted paths, so that a sync does not load what a pre-labeling needs.
+RUNS = {
+    "sync": "workers.operations:_sync",
+    "check": "workers.operations:_check",
+    "import": "backend.labels.importing:run",
+    "label": "backend.label_studio.publishing:run",
+    "reconcile": "backend.label_studio.reconciling:run",
+    "prelabel": "workers.prelabel:run",
+    "next": "workers.next_labels:run",
+    "mistakes": "workers.label_mistakes:run",
+}
 
 
 def run(operation_id: int) -> None:
     """What the queue calls."""
-    runtime = process_runtime()
-    execute(runtime.sessions, runtime.store, runtime.settings, operation_id)
+    execute(process_runtime(), operation_id)
 
 
-def execute(sessions: SessionFactory, store_for: StoreFor, settings: Settings, operation_id: int) -> None:
+def execute(runtime: Runtime, operation_id: int) -> None:
     """Claim the operation and run it to its end. Does nothing when another run has it or it has ended.
 
     Whatever goes wrong is recorded in the row; only what kills the process is not.
     """
+    sessions = runtime.sessions
     with transaction(sessions) as session:
         operation = operations.claim(session, operation_id)
         if operation is None:
@@ -42,8 +53,7 @@ def execute(sessions: SessionFactory, store_for: StoreFor, settings: Settings, o
         _ = operation.dataset.connection  # read while the session is open
     log = logger.bind(operation=operation.id, dataset=operation.dataset.name, kind=operation.kind)
     try:
-        store = store_for(operation.dataset.connection)
-        result = _run(sessions, store, settings, operation)
+        result = _run(runtime, operation)
         with transaction(sessions) as session:
             operations.finish(session, operation.id, operation.attempt, result)
         log.info("operation_succeeded", **result)
@@ -61,22 +71,21 @@ def execute(sessions: SessionFactory, store_for: StoreFor, settings: Settings, o
         )
 
 
-def _run(
-    sessions: SessionFactory, store: ObjectStore, settings: Settings, operation: Operation
-) -> dict[str, Any]:
-    if operation.kind == "sync":
-        return index.sync(sessions, store, operation.dataset, operation)
-    last = time.monotonic()
+def _run(runtime: Runtime, operation: Operation) -> dict[str, Any]:
+    module, _, name = RUNS[operation.kind].partition(":")
+    run_kind: Run = getattr(importlib.import_module(module), name)
+    return run_kind(runtime, operation, Progress(runtime.sessions, operation))
 
-    def note(done: int, total: int) -> None:
-        nonlocal last
-        if done < total and time.monotonic() - last < _BEAT:
-            return
-        last = time.monotonic()
-        with transaction(sessions) as session:
-            operations.progress(session, operation.id, operation.attempt, done=done, total=total)
 
-    return check.check(sessions, store, operation.dataset, settings=settings, progress=note)
+def _sync(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
+    dataset = operation.dataset
+    return index.sync(runtime.sessions, runtime.store(dataset.connection), dataset, operation)
+
+
+def _check(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
+    dataset = operation.dataset
+    store = runtime.store(dataset.connection)
+    return check.check(runtime.sessions, store, dataset, settings=runtime.settings, progress=progress)
 
 
 def _fail(sessions: SessionFactory, operation: Operation, error: AppError) -> None:

@@ -1,4 +1,4 @@
-"""Operations: runs of `sync` and `check` as rows. The row is the record; a job may run twice or die.
+"""Operations: long work on a dataset (sync, check, ...) as rows. The row is the record; a job may run twice.
 
 A run claims its row and gets an attempt number. Whatever it writes later is written only while that number
 is still the row's: when a run was taken for lost and another has claimed the row, the old one is refused.
@@ -17,25 +17,29 @@ from backend.datasets.tables import Dataset, Operation
 from backend.db import now
 from backend.errors import AppError, InvalidRequest, NotFound, WrongState
 
-KINDS = ("sync", "check")
+# Read an index and its findings; import label files; write to Label Studio, read it, write predictions there;
+# order what to label next; look for wrong labels.
+KINDS = ("sync", "check", "import", "label", "reconcile", "prelabel", "next", "mistakes")
 ACTIVE = ("queued", "running")
 MAX_ATTEMPTS = 5
 _MAX_SHOWN = 200
 
-Kind = Literal["sync", "check"]
+Kind = Literal["sync", "check", "import", "label", "reconcile", "prelabel", "next", "mistakes"]
 
 
 class AttemptRefused(Exception):
     """Another run owns the operation now, or it has ended: write nothing more and leave."""
 
 
-def start(session: Session, dataset: Dataset, kind: str) -> Operation:
-    """A queued operation, which the caller commits and then enqueues.
+def start(
+    session: Session, dataset: Dataset, kind: str, parameters: dict[str, Any] | None = None
+) -> Operation:
+    """A queued operation, which the caller commits and then enqueues; `parameters` are JSON for its run.
 
     Raises `InvalidRequest` for an unknown kind, `WrongState` while one of that kind is queued or running.
     """
     if kind not in KINDS:
-        raise InvalidRequest(f"{kind!r} is no operation; there are {' and '.join(KINDS)}")
+        raise InvalidRequest(f"{kind!r} is no operation; there are {', '.join(KINDS)}")
     # Two requests at once: the lock on the dataset lets the second see what the first has started.
     session.execute(select(Dataset.id).where(Dataset.id == dataset.id).with_for_update())
     running = active(session, dataset, kind)
@@ -44,7 +48,7 @@ def start(session: Session, dataset: Dataset, kind: str) -> Operation:
             f"a {kind} of dataset {dataset.name!r} is {running.state} already (operation {running.id}); "
             "wait for it"
         )
-    operation = Operation(dataset_id=dataset.id, kind=kind)
+    operation = Operation(dataset_id=dataset.id, kind=kind, parameters=parameters or {})
     session.add(operation)
     session.flush()
     return operation
@@ -76,6 +80,16 @@ def list_(
     if before is not None:
         query = query.where(Operation.id < before)
     return session.scalars(query.order_by(Operation.id.desc()).limit(min(limit, _MAX_SHOWN))).all()
+
+
+def stop(session: Session, operation: Operation) -> None:
+    """Ask a run to end with what it has done; only kinds that ask `should_stop` heed it.
+
+    Raises `WrongState` when it has ended.
+    """
+    if operation.state not in ACTIVE:
+        raise WrongState(f"operation {operation.id} has {operation.state} already; there is nothing to stop")
+    operation.stop_requested = True
 
 
 def claim(session: Session, operation_id: int) -> Operation | None:

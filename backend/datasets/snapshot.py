@@ -24,6 +24,7 @@ from backend.datasets.tables import Dataset, Image
 from backend.errors import NotEnoughData, ObjectMissing
 from backend.storage import ObjectStore
 from plugins.contract import Example
+from plugins.regions import regions_from_json, to_json
 
 FORMAT = 1
 _MAX_BYTES = 1024**3
@@ -63,7 +64,17 @@ def freeze(
     kept = {group for group, row in zip(groups, rows, strict=True) if row.content_hash in trained}
     sides = split(items, validation=validation, test=test, trained=kept)
     examples = [
-        Example(row.key, row.etag, row.size, row.content_hash, side, label=row.label, group=group)
+        Example(
+            row.key,
+            row.etag,
+            row.size,
+            row.content_hash,
+            side,
+            label=row.label,
+            group=group,
+            width=row.width or 0,
+            height=row.height or 0,
+        )
         for row, group, side in zip(rows, groups, sides, strict=True)
     ]
     data = _encode(dataset, examples)
@@ -123,13 +134,21 @@ def _require_ready(session: Session, dataset: Dataset) -> None:
 def _rows(session: Session, dataset: Dataset) -> Sequence[Any]:
     return session.execute(
         select(
-            Image.key, Image.etag, Image.size, Image.label, Image.content_hash, Image.perceptual_hash
+            Image.key,
+            Image.etag,
+            Image.size,
+            Image.label,
+            Image.content_hash,
+            Image.perceptual_hash,
+            Image.width,
+            Image.height,
         ).where(
             Image.dataset_id == dataset.id,
             Image.state == "present",
             Image.usable,
             Image.checked_etag == Image.etag,
             Image.label.is_not(None),
+            Image.skipped.is_(False),
         )
     ).all()
 
@@ -164,14 +183,19 @@ def _names(labels: Sequence[str]) -> str:
 
 def _encode(dataset: Dataset, examples: Sequence[Example]) -> bytes:
     head = {"format": FORMAT, "type": dataset.type, "bucket": dataset.bucket, "prefix": dataset.prefix}
-    lines = [head, *({name: getattr(example, name) for name in _FIELDS} for example in examples)]
+    lines = [head, *(_line(example) for example in examples)]
     return b"".join(
         json.dumps(line, sort_keys=True, separators=(",", ":")).encode() + b"\n" for line in lines
     )
 
 
+def _line(example: Example) -> dict[str, Any]:
+    line = {name: getattr(example, name) for name in _FIELDS}
+    return {**line, "regions": [to_json(region) for region in example.regions]}
+
+
 def _example(line: dict[str, Any]) -> Example:
-    return Example(**{**line, "regions": tuple(line["regions"])})
+    return Example(**{**line, "regions": regions_from_json(line["regions"])})
 
 
-_FIELDS = ("key", "etag", "size", "content_hash", "split", "label", "regions", "group")
+_FIELDS = ("key", "etag", "size", "content_hash", "split", "label", "regions", "group", "width", "height")

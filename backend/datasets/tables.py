@@ -1,4 +1,4 @@
-"""Tables of datasets, their images and findings, and of the operations (sync, check) that run on them."""
+"""Tables of datasets, their images and findings, and of the operations (sync, check, ...) on them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ class Dataset(Base):
 
 
 class Image(Base):
-    """One indexed object. The label stands beside it: a class name, where it came from and when.
+    """One indexed object. The label stands beside it: a class name (`label`) or text regions (`regions`, see
+    `plugins.regions`; an empty list is an image without text), where it came from, who said it and when. It
+    is changed by `labels.store` and by sync only. `skipped` images were skipped by a person who labels: they
+    stay out of training.
 
     `state` is `present`, or `deleted` (the object has left the bucket; its label is kept as a tombstone).
     What `check` found is valid for `checked_etag`; when the object changes, the etags differ and it is read
@@ -55,7 +58,11 @@ class Image(Base):
     size: Mapped[int]
     state: Mapped[str] = mapped_column(String(10), default="present")
     label: Mapped[str | None] = mapped_column(String(500))
+    regions: Mapped[list[dict[str, Any]] | None]
     label_source: Mapped[str | None] = mapped_column(String(20))
+    labelled_by: Mapped[str] = mapped_column(String(200), default="")
+    labelled_at: Mapped[datetime | None]
+    skipped: Mapped[bool] = mapped_column(default=False)
     indexed_at: Mapped[datetime] = mapped_column(default=now)
     checked_etag: Mapped[str | None] = mapped_column(String(100))
     usable: Mapped[bool] = mapped_column(default=False)
@@ -85,7 +92,8 @@ class Finding(Base):
 
 
 class Operation(Base):
-    """One run of `sync` or `check`. `state` is queued, running, succeeded or failed.
+    """One run of long work on a dataset, of a `kind` such as sync. `state` is queued, running, succeeded or
+    failed; `stop_requested` asks a run that can be stopped to end with what it has done.
 
     `cursor` is the last key that is done, so that a run that lost its worker goes on from there; `seen`
     says which images a sync has met up to it (see `datasets.seen`).
@@ -103,6 +111,8 @@ class Operation(Base):
     cursor: Mapped[str] = mapped_column(KeyText, default="")
     seen: Mapped[bytes | None]
     result: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    stop_requested: Mapped[bool] = mapped_column(default=False)
     error_code: Mapped[str] = mapped_column(String(40), default="")
     error: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime] = mapped_column(default=now)

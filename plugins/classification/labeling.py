@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
-from plugins.contract import Prediction
+from plugins.contract import Label, Prediction
 
 _CONTROL, _IMAGE = "choice", "image"
 # What XML cannot carry even when escaped (XML 1.0, section 2.2); a tab or line break would come back as a
@@ -30,30 +30,31 @@ def config(labels: Sequence[str]) -> str:
     )
 
 
-def labels_from_regions(
-    regions: Sequence[Mapping[str, Any]],
-) -> tuple[str | None, tuple[Mapping[str, Any], ...]]:
-    """The class name that an annotation's `result` chose, None if it chose none, and no regions.
-
-    Regions of other controls are ignored: users extend the configuration.
-    """
-    for region in regions:
-        chosen = region.get("value", {}).get("choices") if region.get("type") == "choices" else None
-        if chosen and region.get("from_name") == _CONTROL:
-            return str(chosen[0]), ()
-    return None, ()
+def label_from_result(result: Sequence[Mapping[str, Any]], *, width: int, height: int) -> Label:
+    """The class that an annotation chose, if it chose one. The image's size is not needed."""
+    for entry in result:
+        chosen = entry.get("value", {}).get("choices") if entry.get("type") == "choices" else None
+        if chosen and entry.get("from_name") == _CONTROL:
+            return Label(str(chosen[0]))
+    return Label()
 
 
-def regions_from_prediction(prediction: Prediction, *, width: int, height: int) -> list[dict[str, Any]]:
-    """The `result` of a Label Studio prediction: the most likely class. The image's size is not needed."""
+def result_from_label(label: Label, *, width: int, height: int) -> list[dict[str, Any]]:
+    """The annotation that chooses this class; empty for no class. The image's size is not needed."""
+    return [] if label.name is None else [_choice(label.name)]
+
+
+def result_from_prediction(prediction: Prediction, *, width: int, height: int) -> list[dict[str, Any]]:
+    """The most likely class. The image's size is not needed."""
     best = prediction.outputs[0]
-    return [
-        {
-            "id": _CONTROL,
-            "from_name": _CONTROL,
-            "to_name": _IMAGE,
-            "type": "choices",
-            "value": {"choices": [best.label]},
-            "score": best.conf,
-        }
-    ]
+    return [{**_choice(best.label), "score": best.conf}]
+
+
+def _choice(name: str) -> dict[str, Any]:
+    return {
+        "id": _CONTROL,
+        "from_name": _CONTROL,
+        "to_name": _IMAGE,
+        "type": "choices",
+        "value": {"choices": [name]},
+    }

@@ -145,7 +145,7 @@ def learn(train: Answers, validation_features: Floats | None, classes: int) -> R
     rows = project(features, basis)
     similarities = rows @ rows.T
     np.fill_diagonal(similarities, -np.inf)
-    held_out = np.empty(0, np.float32)
+    held_out: npt.NDArray[np.float32] = np.empty(0, np.float32)
     if validation_features is not None and len(validation_features):
         held_out = Reference(scale, basis, rows, 0.0).distances(validation_features)
     return Reference(scale, basis, rows, _limit(nearest(similarities), held_out))

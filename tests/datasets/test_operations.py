@@ -18,10 +18,25 @@ from backend.datasets.operations import MAX_ATTEMPTS, AttemptRefused
 from backend.datasets.tables import Operation
 from backend.db import now, transaction
 from backend.errors import InvalidRequest, NotFound, StorageUnreachable, WrongState
+from backend.runtime import Runtime
 from backend.settings import Settings
 from backend.storage import ObjectStore, StoreAddress
+from backend.workspaces.tables import StorageConnection
 from tests.datasets.conftest import Draw, Place
 from workers.operations import execute
+
+
+class _PlaceRuntime(Runtime):
+    """The runtime of a worker at this place."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(Settings())
+        vars(self).update(sessions=place.sessions, place=place)
+
+    def store(self, connection: StorageConnection) -> ObjectStore:
+        """The only one here."""
+        store: ObjectStore = vars(self)["place"].store
+        return store
 
 
 def _start(place: Place, kind: str = "sync") -> Operation:
@@ -35,7 +50,7 @@ def _row(place: Place, operation: Operation) -> Operation:
 
 
 def _run(place: Place, operation: Operation) -> Operation:
-    execute(place.sessions, lambda connection: place.store, Settings(), operation.id)
+    execute(_PlaceRuntime(place), operation.id)
     return _row(place, operation)
 
 
@@ -51,7 +66,7 @@ def _requeue(place: Place) -> list[int]:
 
 
 def test_an_unknown_kind_is_refused(place: Place) -> None:
-    with pytest.raises(InvalidRequest, match="sync and check"):
+    with pytest.raises(InvalidRequest, match="there are sync, check"):
         _start(place, "wipe")
 
 
@@ -175,8 +190,9 @@ def test_a_run_that_lost_its_operation_leaves_quietly(place: Place, monkeypatch:
 
 _CHILD = """
 import sys, time
-from backend import db, tables
+from backend import tables
 from backend.datasets import index
+from backend.runtime import Runtime
 from backend.settings import Settings
 from backend.storage import ObjectStore, StoreAddress
 from workers.operations import execute
@@ -188,7 +204,10 @@ class Slow(ObjectStore):
                 time.sleep(600)
             yield info
 store = Slow(StoreAddress(*sys.argv[2:5]))
-execute(db.sessions(db.connect(sys.argv[1])), lambda connection: store, Settings(), int(sys.argv[5]))
+class Here(Runtime):
+    def store(self, connection):
+        return store
+execute(Here(Settings(database_url=sys.argv[1])), int(sys.argv[5]))
 """
 
 

@@ -38,7 +38,7 @@ def _random(count: int, seed: int = 0) -> Hashes:
     return np.random.default_rng(seed).integers(0, 2**63, (count, 4)).astype(np.uint64)
 
 
-def _flipped(row: np.ndarray, bits: list[int]) -> np.ndarray:
+def _flipped(row: Hashes, bits: list[int]) -> Hashes:
     changed = row.copy()
     for bit in bits:
         changed[bit // 64] ^= np.uint64(1 << (bit % 64))

@@ -16,12 +16,21 @@ from PIL import Image
 from plugins import images, registry
 from plugins.classification import augment, bases, exporter, head
 from plugins.classification.evaluate import evaluate
-from plugins.classification.labeling import config, labels_from_regions
+from plugins.classification.labeling import config, label_from_result
 from plugins.classification.predictor import open_predictor
 from plugins.classification.preprocess import fitting_size
 from plugins.classification.trainer import train
 from plugins.classification.trainer.finetune import RECIPE
-from plugins.contract import Draft, Evaluation, Example, Output, PluginError, Prediction, TrainingStopped
+from plugins.contract import (
+    Draft,
+    Evaluation,
+    Example,
+    Label,
+    Output,
+    PluginError,
+    Prediction,
+    TrainingStopped,
+)
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext, example
 
@@ -290,4 +299,4 @@ def test_regions_of_other_controls_are_ignored() -> None:
         {"from_name": "choice", "type": "textarea", "value": {"text": ["x"]}},
         {"from_name": "choice", "type": "choices", "value": {"choices": ["rose"]}},
     ]
-    assert labels_from_regions(regions) == ("rose", ())
+    assert label_from_result(regions, width=64, height=48) == Label("rose")

@@ -15,7 +15,16 @@ from xml.etree import ElementTree
 import pytest
 
 from plugins import images, registry
-from plugins.contract import Algorithm, Draft, Explainer, Plugin, PluginError, Prediction, TrainingStopped
+from plugins.contract import (
+    Algorithm,
+    Draft,
+    Explainer,
+    Label,
+    Plugin,
+    PluginError,
+    Prediction,
+    TrainingStopped,
+)
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext
 
@@ -105,7 +114,7 @@ def test_every_dotted_path_resolves(plugin: Plugin) -> None:
     for dotted in filter(None, dotted_paths):
         assert callable(registry.load(dotted))
     labeling = registry.load(plugin.labeling)
-    for name in ("config", "labels_from_regions", "regions_from_prediction"):
+    for name in ("config", "label_from_result", "result_from_label", "result_from_prediction"):
         assert callable(getattr(labeling, name))
 
 
@@ -215,11 +224,13 @@ def test_labels_survive_label_studio(trained: Trained) -> None:
     if trained.plugin.label_form == "class":
         assert [choice.get("value") for choice in xml.iter("Choice")] == odd
     for answer in predictions(trained):
-        regions = labeling.regions_from_prediction(answer, width=96, height=96)
-        label, shapes = labeling.labels_from_regions(json.loads(json.dumps(regions)))
+        result = json.loads(json.dumps(labeling.result_from_prediction(answer, width=96, height=96)))
+        label = labeling.label_from_result(result, width=96, height=96)
         if trained.plugin.label_form == "class":
-            assert (label, shapes) == (answer.outputs[0].label, ())
-    assert labeling.labels_from_regions([]) == (None, ())
+            assert label == Label(answer.outputs[0].label)
+        again = labeling.result_from_label(label, width=96, height=96)
+        assert labeling.label_from_result(again, width=96, height=96) == label
+    assert labeling.label_from_result([], width=96, height=96) == Label()
 
 
 def test_predicting_needs_no_training_framework(plugin: Plugin) -> None:

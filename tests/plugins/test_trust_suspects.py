@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from plugins.classification import suspects
 from plugins.contract import PluginError
 from tests.plugins.test_trust import answers, names
 
 
-def _find(probabilities: np.ndarray, targets: np.ndarray, classes: int) -> list[dict[str, Any]]:
+def _find(probabilities: NDArray[Any], targets: NDArray[Any], classes: int) -> list[dict[str, Any]]:
     keys = [f"{n}.jpg" for n in range(len(targets))]
     return suspects.find(keys, targets, probabilities, names(classes))
 
