@@ -25,11 +25,11 @@ import structlog
 
 from model_server import logs
 from model_server.assignments import Answer, Assignment, AssignmentError, Backend, BackendAway, Report, State
-from model_server.cache import BundleCache
 from model_server.deployment import Deployment, Record, read_record, write_record
 from model_server.hostsettings import HostSettings, SettingsError, from_environment
 from model_server.supervision import Program, Supervisor, SupervisorError
 from plugins.bundle import BundleError
+from plugins.bundle_cache import BundleCache
 
 SOON = 0.1  # while something changes
 LATER = 0.5
