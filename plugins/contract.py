@@ -191,6 +191,20 @@ class Explainer(Protocol):
         """
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """A predictor that can also read what stands in a region that somebody has drawn."""
+
+    def read(self, image: DecodedImage, regions: Sequence[Region]) -> list[Output]:
+        """One output a region, in order: its text, and how sure that is; nothing legible is "" with 0.0.
+
+        The regions are those of `Region`: pixels of the image as it was sent (`image.width`, `image.height`),
+        of any shape; parts outside of the image are cut off. `pos` of an output is not needed.
+
+        Raises `PluginError`.
+        """
+
+
 OpenPredictor = Callable[..., Predictor]
 """`open_predictor(folder: Path, model: Mapping, *, threads: int) -> Predictor`; `model` is the part of the
 manifest that the trainer wrote (`Draft.model`), `threads` the CPU threads it may use."""

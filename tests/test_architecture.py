@@ -18,7 +18,7 @@ from plugins import registry
 from tests.plugins import test_contract
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("backend", "plugins", "model_server", "workers")
+PACKAGES = ("backend", "ml_backend", "plugins", "model_server", "workers")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FRAMEWORKS = {"torch", "torchvision", "doctr", "timm"}
 
@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "plugins": {"plugins"},
     "model_server": {"model_server", "plugins"},
     "backend": {"backend", "plugins"},
+    "ml_backend": {"ml_backend", "backend", "plugins"},
     "workers": {"workers", "backend", "plugins"},
 }
 OUTWARD = ("backend.api", "backend.console", "backend.cli")

@@ -1,0 +1,1 @@
+"""What Label Studio calls for predictions: /health /setup /predict /webhook /versions. No torch."""
