@@ -1,19 +1,21 @@
-# Everything runs from .venv, which is made on first use.
+# Everything runs from .venv, Label Studio from .venv-label-studio; both are made on first use.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+LABEL_STUDIO := .venv-label-studio
+LABEL_STUDIO_READY := $(LABEL_STUDIO)/.ready
 DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt up down
+.PHONY: help demo test lint fmt up down label-studio
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## Set up, start the stack, train on sample images (or DATA=path/to/folder), deploy, predict
+demo: $(READY) $(LABEL_STUDIO_READY) ## Set up, start the stack, train on sample images (or DATA=path/to/folder), deploy, predict
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m demo $(if $(DATA),--data "$(DATA)")
 
-test: $(READY) ## Set up and run every test
+test: $(READY) $(LABEL_STUDIO_READY) ## Set up and run every test
 	$(BIN)/python -m pytest
 
 lint: $(READY) ## Check style and types
@@ -25,11 +27,13 @@ fmt: $(READY) ## Format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-up: $(READY) ## Start the stack on this machine
+up: $(READY) $(LABEL_STUDIO_READY) ## Start the stack on this machine
 	@$(BIN)/sightloop up
 
 down: $(READY) ## Stop the stack; its data stays
 	@$(BIN)/sightloop down
+
+label-studio: $(LABEL_STUDIO_READY) ## Install Label Studio (make demo, test and up do it too)
 
 $(READY): setup.cfg constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -38,4 +42,13 @@ $(READY): setup.cfg constraints.txt
 		echo "Python's venv module is missing; on Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+# The template is a migrated, empty database: the first start copies it instead of migrating for 40 seconds.
+$(LABEL_STUDIO_READY): constraints-label-studio.txt $(READY)
+	@test -x $(LABEL_STUDIO)/bin/python || $(PYTHON) -m venv $(LABEL_STUDIO)
+	@echo "Installing Label Studio into $(LABEL_STUDIO); the first time takes some minutes (1 GB)."
+	@$(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check label-studio gunicorn \
+		--constraint constraints-label-studio.txt
+	@$(LABEL_STUDIO)/bin/python -P backend/cli/embedded/labelserver.py template >/dev/null
 	@touch $@
