@@ -1,25 +1,21 @@
-"""Label Studio's side of classification: one choice an image.
-
-`config` makes the labeling interface; the other two translate between its regions and class names.
-"""
+"""Label Studio's side of classification: one choice an image, with a key for each of the first classes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from plugins.contract import Label, Prediction
+from plugins.markup import attribute, hotkey
 
 _CONTROL, _IMAGE = "choice", "image"
-# What XML cannot carry even when escaped (XML 1.0, section 2.2); a tab or line break would come back as a
-# space.
-_NOT_IN_XML = dict.fromkeys([*range(32), 65534, 65535])
 
 
 def config(labels: Sequence[str]) -> str:
     """The labeling configuration (XML) for these class names; the image's address is the item's `image`."""
-    choices = "\n".join(f"    <Choice value={quoteattr(label.translate(_NOT_IN_XML))}/>" for label in labels)
+    choices = "\n".join(
+        f"    <Choice value={attribute(label)}{hotkey(number)}/>" for number, label in enumerate(labels)
+    )
     return (
         "<View>\n"
         f'  <Image name="{_IMAGE}" value="${_IMAGE}"/>\n'
@@ -33,9 +29,10 @@ def config(labels: Sequence[str]) -> str:
 def label_from_result(result: Sequence[Mapping[str, Any]], *, width: int, height: int) -> Label:
     """The class that an annotation chose, if it chose one. The image's size is not needed."""
     for entry in result:
-        chosen = entry.get("value", {}).get("choices") if entry.get("type") == "choices" else None
-        if chosen and entry.get("from_name") == _CONTROL:
-            return Label(str(chosen[0]))
+        if entry.get("type") == "choices" and entry.get("from_name") == _CONTROL:
+            chosen = (entry.get("value") or {}).get("choices")
+            if chosen:
+                return Label(chosen if isinstance(chosen, str) else str(chosen[0]))
     return Label()
 
 
