@@ -45,7 +45,7 @@ $(READY): setup.cfg constraints.txt
 	@touch $@
 
 # The template is a migrated, empty database: the first start copies it instead of migrating for 40 seconds.
-$(LABEL_STUDIO_READY): constraints-label-studio.txt $(READY)
+$(LABEL_STUDIO_READY): constraints-label-studio.txt | $(READY)
 	@test -x $(LABEL_STUDIO)/bin/python || $(PYTHON) -m venv $(LABEL_STUDIO)
 	@echo "Installing Label Studio into $(LABEL_STUDIO); the first time takes some minutes (1 GB)."
 	@$(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check label-studio gunicorn \
