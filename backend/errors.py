@@ -152,4 +152,28 @@ class WorkerLost(AppError):
     code, status, title = "worker_lost", 500, "The worker was lost"
 
 
+class LabelStudioMissing(AppError):
+    """No Label Studio is set up for this stack."""
+
+    code, status, title = "label_studio_missing", 409, "There is no Label Studio"
+
+
+class LabelStudioUnreachable(AppError):
+    """Label Studio does not answer."""
+
+    code, status, title = "label_studio_unreachable", 502, "Label Studio cannot be reached"
+
+
+class LabelStudioDenied(AppError):
+    """Label Studio refuses the token."""
+
+    code, status, title = "label_studio_denied", 502, "Label Studio refuses the token"
+
+
+class LabelStudioRefused(AppError):
+    """Label Studio answers, and not what was expected."""
+
+    code, status, title = "label_studio_refused", 502, "Label Studio refuses"
+
+
 ALL: tuple[type[AppError], ...] = (AppError, *AppError.__subclasses__())
