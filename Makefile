@@ -48,7 +48,7 @@ $(READY): setup.cfg constraints.txt
 $(LABEL_STUDIO_READY): constraints-label-studio.txt | $(READY)
 	@test -x $(LABEL_STUDIO)/bin/python || $(PYTHON) -m venv $(LABEL_STUDIO)
 	@echo "Installing Label Studio into $(LABEL_STUDIO); the first time takes some minutes (1 GB)."
-	@$(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check label-studio gunicorn \
+	@$(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check label-studio waitress \
 		--constraint constraints-label-studio.txt
 	@$(LABEL_STUDIO)/bin/python -P backend/cli/embedded/labelserver.py template >/dev/null
 	@touch $@

@@ -2,7 +2,7 @@
 
 `python -P labelserver.py serve --bind 127.0.0.1:8710` does what `label-studio start` does, and differs in
 what a supervised server needs: it listens on the port it is told or ends (`label-studio start` moves on to
-the next free one), it is gunicorn with a bounded number of threads instead of Django's development server, a
+the next free one), it is waitress with a bounded number of threads instead of Django's development server, a
 new database is the copy of a template that was migrated at set-up (which takes up to a minute), and the
 first user's API token is the one it is told after every start. `python -P labelserver.py template` makes
 that template.
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from typing import Any
 
 _DATABASE = "label_studio.sqlite3"
 _THREADS = 16
+_LARGEST_REQUEST = 260 * 1024**2
 # What a process needs of its surroundings. Label Studio would also take HOST, PORT, DEBUG, SECRET_KEY and
 # some 160 more names from there, which a shell sets for other programs.
 _NEEDED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
@@ -86,38 +88,21 @@ def make_template(path: Path) -> None:
 
 
 def serve(bind: str) -> None:
-    """Migrate, make the first user, listen. Ends with status 1 when something else listens there."""
-    from gunicorn.app.base import BaseApplication  # noqa: PLC0415 - making a template needs no gunicorn
+    """Migrate, make the first user, listen. Ends with an error when something else listens there."""
+    import waitress  # noqa: PLC0415 - making a template needs no server
 
-    port = bind.rpartition(":")[2]
-
-    class LabelStudio(BaseApplication):
-        def load_config(self) -> None:
-            for name, value in _gunicorn_options(bind).items():
-                self.cfg.set(name, value)
-
-        def load(self) -> Any:
-            return application(port)
-
-    LabelStudio().run()
-
-
-def _gunicorn_options(bind: str) -> dict[str, Any]:
-    return {
-        "bind": bind,
-        "proc_name": "label-studio",
-        # One process: SQLite has one writer, and Label Studio keeps some state in memory.
-        "worker_class": "gthread",
-        "workers": 1,
-        "threads": _THREADS,
-        # In the parent, where no timeout ends a long migration; a killed worker is back in a moment.
-        "preload_app": True,
-        "timeout": 120,
-        "graceful_timeout": 5,
-        "keepalive": 5,
-        "control_socket_disable": True,
-        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
-    }
+    host, _, port = bind.rpartition(":")
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit())  # waitress lets requests end first
+    server = waitress.create_server(
+        application(port),
+        host=host.strip("[]"),
+        port=int(port),
+        threads=_THREADS,
+        max_request_body_size=_LARGEST_REQUEST,
+        ident=None,
+    )
+    print(f"listening on {bind}", flush=True)
+    server.run()
 
 
 def application(port: str) -> Any:
@@ -134,7 +119,7 @@ def application(port: str) -> Any:
     # By which it calls itself when it speaks to an ML backend; `label-studio start` sets it too.
     settings.INTERNAL_PORT = port
     _ensure_user()
-    connections.close_all()  # a connection must not be shared with the worker that is forked next
+    connections.close_all()  # of this thread, which serves nothing
     return app
 
 

@@ -43,7 +43,9 @@ def python(chosen: str = "") -> Path:
     """
     environment = Path(chosen).parent.parent if chosen else Path(sys.prefix).parent / _ENVIRONMENT
     found = environment / "bin" / "python"
-    lacking = [name for name in ("label-studio", "gunicorn") if not (environment / "bin" / name).exists()]
+    lacking = [
+        name for name in ("label-studio", "waitress-serve") if not (environment / "bin" / name).exists()
+    ]
     if not lacking and os.access(found, os.X_OK):
         return found
     if chosen and "label-studio" in lacking:
@@ -52,8 +54,8 @@ def python(chosen: str = "") -> Path:
         )
     if chosen:
         raise ProgramMissing(
-            f"the Label Studio of {environment} has no gunicorn; "
-            f"install it with `{found} -m pip install gunicorn`"
+            f"the Label Studio of {environment} has no web server; "
+            f"install it with `{found} -m pip install waitress`"
         )
     raise ProgramMissing(
         f"Label Studio is not installed; install it with `{installation(environment)}`, "
@@ -70,7 +72,7 @@ def installation(environment: Path) -> str:
     pinned = f" -c '{constraints}'" if constraints.exists() else ""
     return (
         f"{sys.executable} -m venv '{environment}' && "
-        f"'{environment}/bin/python' -m pip install label-studio==1.23.2 gunicorn{pinned}"
+        f"'{environment}/bin/python' -m pip install label-studio==1.23.2 waitress{pinned}"
     )
 
 
