@@ -101,7 +101,7 @@ def serve(bind: str) -> None:
         max_request_body_size=_LARGEST_REQUEST,
         ident=None,
     )
-    print(f"listening on {bind}", flush=True)
+    sys.stderr.write(f"Label Studio {version('label-studio')} listens on {bind}\n")
     server.run()
 
 
