@@ -7,7 +7,7 @@ fails on costs no other one its prediction.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -86,10 +86,10 @@ def predict(
     *,
     batch: int = BATCH,
     readers: int = _READERS,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """One outcome an image, in order, as they come; `sources` is walked only a little ahead.
 
-    Close the iterator to end early: images that nobody has begun to read are dropped.
+    Close it to end early: images that nobody has begun to read are dropped.
     """
     pool = ThreadPoolExecutor(readers, thread_name_prefix="read")
     try:

@@ -62,6 +62,12 @@ def current(session: Session, dataset_id: int) -> Model | None:
     )
 
 
+def of_dataset(session: Session, dataset_id: int, *, limit: int) -> list[Model]:
+    """The dataset's models, newest first."""
+    statement = select(Model).where(Model.dataset_id == dataset_id).order_by(Model.id.desc())
+    return list(session.scalars(statement.limit(limit)))
+
+
 def compare(first: Model, second: Model) -> Comparison:
     """Metric by metric; a difference above zero favours the second."""
     shared = sorted(first.metrics.keys() & second.metrics.keys())
