@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from backend.datasets import text
 from backend.datasets.similar import group_names
 from backend.datasets.split import VALIDATION, Item, split
 from backend.datasets.tables import Dataset, Image
@@ -48,7 +49,8 @@ def freeze(
     test: float = 0.0,
     trained: Set[str] = frozenset(),
 ) -> Snapshot:
-    """The usable, present images that have one of the labels; all labels when none is named.
+    """The usable, present images that have one of the labels; all labels when none is named. Of a dataset of
+    text those whose regions are known, if only that there are none; regions are cut off at the image's edge.
 
     `trained` has the content hashes of images that a model has learned from which training goes on from:
     they and their copies stay on the side of training, so that the other sides are new to that model.
@@ -57,10 +59,14 @@ def freeze(
     """
     _require_ready(session, dataset)
     rows = _rows(session, dataset)
-    wanted = _choose(dataset, rows, labels)
-    rows = sorted((row for row in rows if row.label in wanted), key=lambda row: row.key.encode())
+    if dataset.type == "classification":
+        wanted = _choose(dataset, rows, labels)
+        rows = [row for row in rows if row.label in wanted]
+    else:
+        _require_text(dataset, rows, labels)
+    rows = sorted(rows, key=lambda row: row.key.encode())
     groups = group_names([row.content_hash for row in rows], [row.perceptual_hash for row in rows])
-    items = [Item(group, row.label) for group, row in zip(groups, rows, strict=True)]
+    items = [Item(group, _stratum(row)) for group, row in zip(groups, rows, strict=True)]
     kept = {group for group, row in zip(groups, rows, strict=True) if row.content_hash in trained}
     sides = split(items, validation=validation, test=test, trained=kept)
     examples = [
@@ -71,9 +77,10 @@ def freeze(
             row.content_hash,
             side,
             label=row.label,
+            regions=text.trainable(row.regions or (), row.width, row.height),
             group=group,
-            width=row.width or 0,
-            height=row.height or 0,
+            width=row.width,
+            height=row.height,
         )
         for row, group, side in zip(rows, groups, sides, strict=True)
     ]
@@ -138,6 +145,7 @@ def _rows(session: Session, dataset: Dataset) -> Sequence[Any]:
             Image.etag,
             Image.size,
             Image.label,
+            Image.regions,
             Image.content_hash,
             Image.perceptual_hash,
             Image.width,
@@ -147,7 +155,7 @@ def _rows(session: Session, dataset: Dataset) -> Sequence[Any]:
             Image.state == "present",
             Image.usable,
             Image.checked_etag == Image.etag,
-            Image.label.is_not(None),
+            Image.label.is_not(None) if dataset.type == "classification" else Image.regions.is_not(None),
             Image.skipped.is_(False),
         )
     ).all()
@@ -174,6 +182,25 @@ def _choose(dataset: Dataset, rows: Sequence[Any], labels: Sequence[str]) -> set
             f"{'has' if len(few) == 1 else 'have'} fewer: add images, or leave the label out"
         )
     return wanted
+
+
+def _stratum(row: Any) -> str:
+    """What both sides of the split need some of: each class, or images with text and images without."""
+    return row.label or ("text" if text.has_text(row.regions or ()) else "no text")
+
+
+def _require_text(dataset: Dataset, rows: Sequence[Any], labels: Sequence[str]) -> None:
+    if labels:
+        raise NotEnoughData(
+            f"dataset {dataset.name!r} has text, not classes: leave out the labels {_names(sorted(labels))}"
+        )
+    number = sum(text.has_text(row.regions or ()) for row in rows)
+    if number < 2:
+        raise NotEnoughData(
+            "training needs 2 usable images with transcribed text or more, one to train and one to validate; "
+            f"dataset {dataset.name!r} has {number or 'none'}: label it with `sightloop datasets label "
+            f"{dataset.name}`, or put VOC or PPOCRLabel files beside the images and sync it"
+        )
 
 
 def _names(labels: Sequence[str]) -> str:

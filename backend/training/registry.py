@@ -133,6 +133,9 @@ def _choose_labels(session: Session, dataset: Dataset, wanted: Sequence[str]) ->
         raise NotEnoughData(
             f"dataset {dataset.name!r} was never synced; run `sightloop datasets sync {dataset.name}` first"
         )
+    if dataset.type != "classification":
+        _require_text(session, dataset, wanted)
+        return []
     present = set(
         session.scalars(
             select(Image.label)
@@ -154,6 +157,17 @@ def _choose_labels(session: Session, dataset: Dataset, wanted: Sequence[str]) ->
             "a folder of its own and sync again"
         )
     return chosen
+
+
+def _require_text(session: Session, dataset: Dataset, wanted: Sequence[str]) -> None:
+    if wanted:
+        raise InvalidRequest(f"dataset {dataset.name!r} has text, not classes: leave out the labels")
+    known = Image.state == "present", Image.regions.is_not(None), Image.skipped.is_(False)
+    if session.scalar(select(Image.id).where(Image.dataset_id == dataset.id, *known).limit(1)) is None:
+        raise NotEnoughData(
+            f"no image of dataset {dataset.name!r} has text regions: label it with `sightloop datasets label "
+            f"{dataset.name}`, or put VOC or PPOCRLabel files beside the images and sync it"
+        )
 
 
 def get(session: Session, workspace_id: int, name: str) -> TrainingTask:
