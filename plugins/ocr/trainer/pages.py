@@ -1,0 +1,75 @@
+"""The snapshot's images with their text regions, decoded when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from plugins import images
+from plugins.contract import Example, Split, TrainingContext
+from plugins.images import Decoded
+from plugins.ocr import geometry
+from plugins.ocr.augment import Pixels
+from plugins.ocr.text import normalise
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The examples of one side, and how to read them."""
+
+    examples: Sequence[Example]
+    read: Callable[[Example], bytes]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def decoded(self, place: int, wanted_side: int | None = None) -> Decoded:
+        """The image at this place, as a service would see it. Raises `ImageError`."""
+        return images.decode(self.read(self.examples[place]), wanted_side=wanted_side)
+
+    def pixels(self, place: int, scale: float = 1.0) -> tuple[Pixels, float]:
+        """Blue, green and red (height, width, 3), and their size as a share of the upright original: JPEGs
+        that are needed at a fraction of their size are read faster so.
+        """
+        example = self.examples[place]
+        shorter = min(example.width, example.height)
+        wanted = max(1, round(shorter * scale * 1.3)) if scale < 0.5 and shorter else None
+        decoded = self.decoded(place, wanted)
+        pixels = cv2.cvtColor(np.asarray(decoded.image), cv2.COLOR_RGB2BGR)
+        return np.asarray(pixels, np.uint8), decoded.image.width / decoded.width
+
+    def some(self, most: int) -> Pages:
+        """At most so many of them, evenly spread."""
+        if len(self) <= most:
+            return self
+        chosen = np.unique(np.linspace(0, len(self) - 1, max(most, 1)).round().astype(int)).tolist()
+        return Pages([self.examples[place] for place in chosen], self.read)
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text to learn to read: on which page, its corners in reading order (4, 2) in pixels of the upright
+    image, and what it says (normalised).
+    """
+
+    page: int
+    corners: geometry.Quads
+    text: str
+
+
+def pages(context: TrainingContext, split: Split) -> Pages:
+    """One side of the snapshot."""
+    return Pages(context.examples(split), context.read)
+
+
+def texts(side: Pages) -> list[Text]:
+    """All that is transcribed and not ignored."""
+    return [
+        Text(place, geometry.quad(region.points), normalised)
+        for place, example in enumerate(side.examples)
+        for region in example.regions
+        if not region.ignored and (normalised := normalise(region.text or ""))
+    ]
