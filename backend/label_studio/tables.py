@@ -12,7 +12,11 @@ from backend.db import Base, now
 
 class LabelingProject(Base):
     """The Label Studio project of a dataset. `config` is the labeling configuration that was last written
-    there; `model` names the model whose predictions it shows; `hinted_at` is the last webhook.
+    there; `model` names the model whose predictions it shows; `hinted_at` is the last webhook that was heeded.
+
+    `cursor` is the newest change of an item that was read (Label Studio's own time); `swept_at` says when all
+    items were compared last, and `annotations` how many there were in the project then. `view` is the view of
+    its data manager that shows what to label next.
     """
 
     __tablename__ = "labeling_projects"
@@ -30,11 +34,19 @@ class LabelingProject(Base):
     reconciled_at: Mapped[datetime | None]
     hinted_at: Mapped[datetime | None]
     error: Mapped[str] = mapped_column(Text, default="")
+    cursor: Mapped[str] = mapped_column(String(40), default="")
+    swept_at: Mapped[datetime | None]
+    annotations: Mapped[int] = mapped_column(default=0)
+    view: Mapped[int | None]
 
 
 class LabelingItem(Base):
     """The item of an image in Label Studio. `annotated` is the newest change of an annotation that was taken
     over (Label Studio's own timestamp); `predicted_by` is the model version of the prediction it shows.
+
+    `sent` is the hash of the label that we have written there as an annotation, empty for none, and `sent_at`
+    Label Studio's time of that annotation when it did not come with the item: an annotation that is still so
+    is ours and nobody's opinion. `position` is the place in the order that the data manager shows, if any.
     """
 
     __tablename__ = "labeling_items"
@@ -52,3 +64,6 @@ class LabelingItem(Base):
     annotated: Mapped[str] = mapped_column(String(40), default="")
     predicted_by: Mapped[str] = mapped_column(String(100), default="")
     link_expires_at: Mapped[datetime | None]
+    sent: Mapped[str] = mapped_column(String(64), default="")
+    sent_at: Mapped[str] = mapped_column(String(40), default="")
+    position: Mapped[int | None]

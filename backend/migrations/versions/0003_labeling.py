@@ -26,6 +26,10 @@ def upgrade() -> None:
         sa.Column("reconciled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("hinted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("cursor", sa.String(length=40), nullable=False),
+        sa.Column("swept_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("annotations", sa.Integer(), nullable=False),
+        sa.Column("view", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["dataset_id"],
             ["datasets.id"],
@@ -121,6 +125,9 @@ def upgrade() -> None:
         sa.Column("annotated", sa.String(length=40), nullable=False),
         sa.Column("predicted_by", sa.String(length=100), nullable=False),
         sa.Column("link_expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sent", sa.String(length=64), nullable=False),
+        sa.Column("sent_at", sa.String(length=40), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=True),
         sa.ForeignKeyConstraint(
             ["dataset_id"],
             ["datasets.id"],
