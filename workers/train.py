@@ -13,6 +13,7 @@ import structlog
 
 from backend.db import transaction
 from backend.errors import AppError
+from backend.label_studio.following import follow
 from backend.queue import RUN_TRAINING
 from backend.runtime import Runtime
 from backend.training import registry as tasks
@@ -179,6 +180,17 @@ def _finish(attempt: Attempt, exported: export.Exported) -> None:
             )
         ):
             raise AttemptLost(f"attempt {number} no longer owns task {attempt.task.id}")
+    _prelabel(attempt)
+
+
+def _prelabel(attempt: Attempt) -> None:
+    """Label Studio moves to the new model if it is the dataset's current one now. The training has succeeded
+    whatever comes of that; a reconcile catches up.
+    """
+    try:
+        follow(attempt.runtime, attempt.task.dataset_id)
+    except Exception:
+        logger.warning("prelabel_not_started", exc_info=True)
 
 
 def _finish_stopped(attempt: Attempt, reason: str) -> None:

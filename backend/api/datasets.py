@@ -260,6 +260,12 @@ def check_dataset(path: NamePath) -> Response:
     return _start(path.name, "check")
 
 
+@bp.post("/datasets/<name>/prelabel", responses={"202": OperationOut}, summary="Pre-label a dataset")
+def prelabel_dataset(path: NamePath) -> Response:
+    """Puts the current model's predictions into Label Studio, for all items without a label."""
+    return _start(path.name, "prelabel")
+
+
 def _start(name: str, kind: str) -> Response:
     ping(runtime().redis)  # refused before anything is written, rather than queued for nobody
     with transaction(runtime().sessions) as session:

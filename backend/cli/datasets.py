@@ -106,6 +106,22 @@ def check(shell: Shell, name: str, no_wait: bool) -> None:
     _summarise(shell, name)
 
 
+@datasets.command(cls=Verb, example="sightloop datasets prelabel flowers --wait")
+@click.argument("name")
+@click.option("--wait", is_flag=True, help="Wait for the end.")
+@pass_shell
+def prelabel(shell: Shell, name: str, wait: bool) -> None:
+    """Put the current model's predictions into Label Studio, for all items without a label."""
+    ended = _operate(shell, name, "prelabel", not wait)
+    if not wait or shell.json:
+        _started(shell, ended, f"The pre-labeling of {name} has started.")
+        return
+    told = ended["result"].pop("reasons", [])
+    click.echo(f"Pre-labelled {name}: {_counts(ended)}.")
+    for one in told:
+        click.echo(f"  {one['key']}: {one['reason']}")
+
+
 def _counts(operation: Resource) -> str:
     """What an operation counted, without the zeros."""
     return show.text({name: value for name, value in operation["result"].items() if value})
