@@ -285,6 +285,18 @@ def show_operation(path: OperationPath) -> Response:
         return answer(_operation(row))
 
 
+@bp.post("/operations/<int:operation_id>/stop", responses={"202": OperationOut}, summary="Stop an operation")
+def stop_operation(path: OperationPath) -> Response:
+    """It ends with what it has done. Heeded by `label`, `prelabel`, `next` and `mistakes`."""
+    with transaction(runtime().sessions) as session:
+        row = session.get(Operation, path.operation_id)
+        if row is None or row.dataset.workspace_id != workspace_id():
+            raise NotFound(f"there is no operation {path.operation_id}")
+        operations.stop(session, row)
+        out = _operation(row)
+    return answer(out, 202)
+
+
 @bp.get("/datasets/<name>/findings", responses={"200": FindingPage}, summary="List findings")
 def list_findings(path: NamePath, query: FindingsQuery) -> Response:
     """What the last sync and check noticed."""

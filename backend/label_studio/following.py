@@ -80,7 +80,7 @@ def _rests(session: Session, dataset_id: int, version: str) -> bool:
         .order_by(Operation.id.desc())
         .limit(1)
     )
-    if last is None or last.parameters.get("version") != version:
+    if last is None or last.parameters.get("version", last.result.get("model", version)) != version:
         return False
     just = last.finished_at is not None and now() - last.finished_at < _AFTER_FAILURE
     return last.stop_requested or (last.state == "failed" and just)
