@@ -11,6 +11,7 @@ from backend.api import (
     front,
     health,
     host,
+    images,
     models,
     services,
     storage_connections,
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
         app.register_api(module.bp)
     app.register_blueprint(health.bp)
     app.register_blueprint(front.bp)
+    app.register_blueprint(images.bp)
 
     @app.route(f"{edge.PREFIX}/openapi.json")
     def openapi_document() -> Response:

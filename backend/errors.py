@@ -152,6 +152,18 @@ class WorkerLost(AppError):
     code, status, title = "worker_lost", 500, "The worker was lost"
 
 
+class LinkExpired(AppError):
+    """A signed link to an image has expired, or the image is gone."""
+
+    code, status, title = "link_expired", 410, "The link leads nowhere any more"
+
+
+class UnsupportedImage(AppError):
+    """The object is no image of a format that Sightloop reads."""
+
+    code, status, title = "unsupported_image", 415, "Not an image"
+
+
 class LabelStudioMissing(AppError):
     """No Label Studio is set up for this stack."""
 

@@ -1,0 +1,64 @@
+"""`/images/<signed>`: the bytes of an image for a browser that has a signed link. Outside the API's prefix."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from flask import Blueprint, Response, request
+
+from backend.api.edge import runtime
+from backend.datasets import links
+from backend.datasets.tables import Dataset, Image
+from backend.errors import LinkExpired, UnsupportedImage
+from backend.storage import ObjectStore, StoreAddress
+
+bp = Blueprint("images", __name__)
+_MAX_AGE = 24 * 3600  # seconds that a browser may keep an image
+
+
+@bp.after_request
+def _open_to_pages(response: Response) -> Response:
+    """Pages of other origins (Label Studio) may read the pixels; nothing in it is ever run."""
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return response
+
+
+@bp.get(f"{links.PATH}<signed>")
+def image(signed: str) -> Response:
+    """The object as it is in the bucket. 404: forged; 410: expired, or the image has left the bucket."""
+    settings = runtime().settings
+    with runtime().sessions() as session:
+        row = session.get(Image, links.image_of(settings, signed))
+        if row is None or row.state != "present":
+            raise LinkExpired("this image is no longer in the bucket")
+        dataset = session.get_one(Dataset, row.dataset_id)
+        address = runtime().store(dataset.connection).address
+    if request.if_none_match.contains(row.etag):
+        return _cached(Response(status=304), row.etag)
+    data, etag = _store(address).read_version(dataset.bucket, row.key, settings.max_image_bytes)
+    kind = content_type(data)
+    if kind is None:
+        raise UnsupportedImage(f"{row.key} is neither JPEG, PNG, BMP nor WEBP")
+    return _cached(Response(data, mimetype=kind), etag or row.etag)
+
+
+def content_type(data: bytes) -> str | None:
+    """The media type by the first bytes; None for what is no image that Sightloop reads."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "image/webp"
+    starts = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"BM", "image/bmp"))
+    return next((kind for start, kind in starts if data.startswith(start)), None)
+
+
+def _cached(response: Response, etag: str) -> Response:
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = f"private, max-age={_MAX_AGE}"
+    return response
+
+
+@cache
+def _store(address: StoreAddress) -> ObjectStore:
+    """One a store and process, so that connections are kept."""
+    return ObjectStore(address)

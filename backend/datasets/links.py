@@ -1,0 +1,54 @@
+"""Signed, expiring addresses of images, for browsers that have no token: Label Studio's users.
+
+A link carries the image's id, its etag (so that a changed image gets another address) and when it expires,
+under an HMAC-SHA256 whose key is derived from `Settings.secret_key`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from backend.db import now
+from backend.errors import LinkExpired, NotFound
+from backend.settings import Settings
+
+LIFETIME = timedelta(days=90)
+RENEW_BEFORE = timedelta(days=30)  # a label or reconcile run renews links that end sooner than this
+PATH = "/images/"
+_LONGEST = 500  # characters of a link that are looked at
+
+
+def link(settings: Settings, image_id: int, etag: str, expires: datetime) -> str:
+    """The address at which browsers get the image until `expires`."""
+    payload = [image_id, int(expires.timestamp()), hashlib.sha256(etag.encode()).hexdigest()[:8]]
+    signed = _serializer(settings).dumps(payload)
+    return f"{base_url(settings)}{PATH}{signed}"
+
+
+def image_of(settings: Settings, signed: str) -> int:
+    """The id of the image that a link names. Raises `NotFound` for a forged one, `LinkExpired`."""
+    try:
+        if len(signed) > _LONGEST:
+            raise BadSignature("too long")
+        image_id, expires, _ = _serializer(settings).loads(signed)
+    except (BadSignature, ValueError, TypeError):
+        raise NotFound("this is no link to an image; open the item in Label Studio again") from None
+    if now().timestamp() >= expires:
+        raise LinkExpired("this link to an image has expired; `sightloop datasets label NAME` renews it")
+    return int(image_id)
+
+
+def base_url(settings: Settings) -> str:
+    """Where browsers reach the API."""
+    return settings.public_url or settings.api_url or f"http://{settings.host}:{settings.port}"
+
+
+def _serializer(settings: Settings) -> URLSafeSerializer:
+    return URLSafeSerializer(
+        settings.secret_key,
+        salt="sightloop.images",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
