@@ -220,3 +220,16 @@ def test_a_skipped_or_labelled_image_is_not_open(here: World, studio: LabelStudi
         session.get_one(Image, place.images["0.png"]).label = "red"
         session.get_one(Image, place.images["1.png"]).skipped = True
     assert _run(here, place)["items"] == 0
+
+
+def test_a_stopped_run_keeps_what_it_has_and_the_next_goes_on(
+    here: World, studio: LabelStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = _place(here, studio)
+    here.model(place, bundles.classifier(tmp_path / "one", "one"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "should_stop", lambda _: True)
+        result = _run(here, place)
+    assert result["stopped"] and result["predicted"] == 1
+    assert sum(len(found) for found in _found(studio, place).values()) == 1
+    assert _run(here, place)["predicted"] == 5
