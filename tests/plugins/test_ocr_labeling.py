@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_studio_sdk.label_interface import LabelInterface
+from label_studio_sdk.label_interface.interface import LabelInterface
 
 from plugins import boxes
 from plugins.boxes import Rectangle
@@ -151,7 +151,7 @@ def test_label_studio_takes_what_is_sent() -> None:
         Region(((5, 5), (90, 9), (70, 60)), None, "Stamp", shape="polygon", id="w2"),
     )
     result = result_from_label(Label(regions=regions), width=WIDTH, height=HEIGHT)
-    interface = LabelInterface(config(["Stamp"]))
+    interface: Any = LabelInterface(config(["Stamp"]))
     prediction = {"model_version": "v1", "score": 0.5, "result": result}
     assert interface.validate_prediction(prediction, return_errors=True) == []
 
@@ -223,7 +223,7 @@ def test_predictions_bring_text_and_score_with_each_region() -> None:
     one, other = label_from_result(result, width=WIDTH, height=HEIGHT).regions
     assert (one.text, one.shape, one.points) == ("INVOICE", "rectangle", boxes.upright(120, 160, 300, 192))
     assert (other.text, other.shape) == (None, "polygon")
-    interface = LabelInterface(config([]))
+    interface: Any = LabelInterface(config([]))
     body = {"model_version": "v1", "score": 0.4, "result": result}
     assert interface.validate_prediction(body, return_errors=True) == []
 
