@@ -21,13 +21,13 @@ from torchvision.models import convnext, resnet, swin_transformer
 from plugins import images, registry
 from plugins.classification import bases, catalogue, exporter
 from plugins.classification.bases import choice, vision
-from plugins.classification.bases.sources import Places
 from plugins.classification.catalogue import LITE0, LITE2, RESNET50, Base
 from plugins.classification.exporter.vision import of as graph_of
 from plugins.classification.params import ClassificationParams, PrecisionParams
 from plugins.classification.predictor import open_predictor
 from plugins.classification.trainer import train
 from plugins.contract import PluginError, Previous
+from plugins.weights import Places
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext
 from tests.plugins.https_server import send, serving

@@ -20,6 +20,7 @@ from backend.cli.embedded.home import Choices, Home
 from backend.cli.errors import PortTaken, ProgramMissing
 from backend.db import now
 from plugins import registry as plugins
+from plugins import weights
 from plugins.classification import catalogue
 from plugins.classification.catalogue import Base
 from plugins.contract import PluginError
@@ -157,7 +158,7 @@ def base_weights(home: Home) -> Verdict:
         return Verdict(name, WARNING, f"training is not installed: {error}", fix)
     chosen = settings.load({**os.environ, "SIGHTLOOP_DATA_DIR": str(home.path)})
     places = bases.Places(chosen.weights, bases.torch_cache(), chosen.offline)
-    missing = [base for base in catalogue.ALL if bases.sources.find(base, places) is None]
+    missing = [base for base in catalogue.ALL if weights.find(base, places) is None]
     broken = [base for base in missing if base.package]
     if broken:
         packages = " ".join(base.package for base in broken)

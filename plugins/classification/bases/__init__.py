@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from plugins.classification.bases import lite, sources, vision
+from plugins import weights
+from plugins.classification.bases import lite, vision
 from plugins.classification.bases.network import Network
-from plugins.classification.bases.sources import Places
 from plugins.classification.catalogue import LITE0, LITE2, Base
 from plugins.contract import TrainingContext
+from plugins.weights import Places
 
 __all__ = ["LITE0", "LITE2", "Base", "Network", "Places", "load", "places"]
 
@@ -30,14 +31,14 @@ def torch_cache() -> Path:
 def load(base: Base, classes: int, published: bytes | None = None) -> Network:
     """The network with pretrained weights and a last layer of zeros for `classes` classes.
 
-    `published` is the file, its bytes checked (see `sources`); without it that of the installed package.
-    Raises `PluginError` when the package is missing or its file is not the expected one.
+    `published` is the file, its bytes checked (see `plugins.weights`); without it that of the installed
+    package. Raises `PluginError` when the package is missing or its file is not the expected one.
     """
-    data = sources.read(base, Places()) if published is None else published
-    weights: dict[str, Any] = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
+    data = weights.read(base, Places()) if published is None else published
+    state: dict[str, Any] = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     model: Network
     if base.architecture == "efficientnet_lite":
-        model = lite.from_published(base.width, base.depth, classes, weights)
+        model = lite.from_published(base.width, base.depth, classes, state)
     else:
-        model = vision.from_published(base.architecture, classes, weights)
+        model = vision.from_published(base.architecture, classes, state)
     return model.requires_grad_(True).to(memory_format=torch.channels_last)

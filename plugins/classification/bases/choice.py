@@ -21,11 +21,11 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from plugins import weights
 from plugins.classification import bases
-from plugins.classification.bases import sources
-from plugins.classification.bases.sources import Places
 from plugins.classification.catalogue import LARGER, LITE0, LITE2, PRECISE, Base
 from plugins.contract import PluginError, TrainingContext, TrainingStopped
+from plugins.weights import Places
 
 HIGH_PRECISION = "classification-high-precision"
 
@@ -52,7 +52,7 @@ def choose(context: TrainingContext, images: int, size: int | None, places: Plac
     `AttemptLost`.
     """
     if context.algorithm != HIGH_PRECISION:
-        return Choice(LITE0, sources.read(LITE0, Places()), "the base of this algorithm")
+        return Choice(LITE0, weights.read(LITE0, Places()), "the base of this algorithm")
     places = places or bases.places(context)
     record = context.folder / "base.json"
     named = context.params.base or (json.loads(record.read_text()) if record.is_file() else None)
@@ -74,7 +74,7 @@ def seconds_needed(base: Base, images: int, size: int | None, device: str, threa
 
 
 def _named(context: TrainingContext, base: Base, places: Places) -> Choice:
-    data = sources.obtain(
+    data = weights.obtain(
         base, places, seconds=max(context.time_left(), 1.0), stop=lambda: _stop(context), log=context.log
     )
     return Choice(base, data, "it was asked for" if context.params.base else "it was chosen before")
@@ -93,18 +93,18 @@ def _best(context: TrainingContext, images: int, size: int | None, places: Place
             context.log(f"{base.name} is not taken: it would train for {_in_words(needed)} or more.")
             continue
         try:
-            data = sources.obtain(base, places, seconds=limit, stop=lambda: _stop(context), log=context.log)
+            data = weights.obtain(base, places, seconds=limit, stop=lambda: _stop(context), log=context.log)
         except PluginError as error:
-            if error.code != sources.MISSING or not absent:
+            if error.code != weights.MISSING or not absent:
                 context.log(f"{base.name} is not taken: {error}.")
-            if error.code == sources.MISSING:  # one server has them all: what it lacks once is asked once
+            if error.code == weights.MISSING:  # one server has them all: what it lacks once is asked once
                 places = replace(places, offline=True)
                 absent.append(base.name)
             continue
         _log_absent(context, absent)
         return Choice(base, data, reason)
     _log_absent(context, absent)
-    return Choice(LITE2, sources.read(LITE2, Places()), "no larger base is here that the time budget allows")
+    return Choice(LITE2, weights.read(LITE2, Places()), "no larger base is here that the time budget allows")
 
 
 def _log_absent(context: TrainingContext, names: list[str]) -> None:

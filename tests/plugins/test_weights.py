@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from plugins.classification import catalogue
-from plugins.classification.bases.sources import Places, find, obtain, read
 from plugins.classification.catalogue import Base
 from plugins.contract import PluginError, TrainingStopped
+from plugins.weights import Places, find, obtain, read
 from tests.plugins.https_server import Server, redirect, send, serving
 
 
