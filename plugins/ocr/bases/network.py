@@ -1,0 +1,89 @@
+"""What the two networks of text reading must offer to be trained and exported."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Input:
+    """How the pixels of an upright image (bytes) become the input of a network.
+
+    The channels are brought into `order` and become (byte / 255 - mean) / deviation, each of these in that
+    order. Both sides must be multiples of `multiple` pixels; `height` is the only height that the network
+    takes, None if any will do.
+    """
+
+    order: Literal["rgb", "bgr"]
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    multiple: int
+    height: int | None = None
+
+    def to_json(self) -> Mapping[str, Any]:
+        """What the manifest says of it."""
+        return {
+            "order": self.order,
+            "mean": list(self.mean),
+            "deviation": list(self.deviation),
+            "multiple": self.multiple,
+            **({} if self.height is None else {"height": self.height}),
+        }
+
+
+class Detector(nn.Module):
+    """Images (n, 3, h, w), normalised -> the probability of every pixel to lie in a text's kernel.
+
+    A kernel is a text's outline shrunk as in DBNet (Liao et al., arXiv:1911.08947, section 3.4) with the
+    ratio `shrink`: moved inwards by area (1 - shrink^2) / perimeter.
+    """
+
+    input: Input
+    shrink: float = 0.4
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) -> (n, 1, h, w) before the sigmoid; what a loss should be computed from."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(n, 3, h, w) -> (n, 1, h, w), probabilities 0..1."""
+        return self.logits(images).sigmoid()
+
+
+class Recogniser(nn.Module):
+    """Lines of text (n, 3, `input.height`, w), normalised -> log-probabilities for CTC.
+
+    Class 0 is CTC's blank, class i is `characters[i - 1]`; the last character is the space. One step of the
+    answer is `stride` pixels wide.
+    """
+
+    input: Input
+    stride: int
+    characters: tuple[str, ...]
+
+    @property
+    def height(self) -> int:
+        """The height of a line in pixels."""
+        assert self.input.height is not None
+        return self.input.height
+
+    @abstractmethod
+    def logits(self, lines: Tensor) -> Tensor:
+        """(n, 3, height, w) -> (n, w / stride, 1 + characters), before the softmax."""
+
+    def forward(self, lines: Tensor) -> Tensor:
+        """(n, 3, height, w) -> (n, w / stride, 1 + characters), log-probabilities."""
+        return self.logits(lines).log_softmax(2)
+
+    @abstractmethod
+    def last_layer(self) -> tuple[Tensor, Tensor]:
+        """Weight (classes, width) and bias (classes) of the last layer, as they are now."""
+
+    @abstractmethod
+    def replace_last_layer(self, weight: Tensor, bias: Tensor) -> None:
+        """Put a last layer of other classes in its place."""
