@@ -205,6 +205,64 @@ class Reader(Protocol):
         """
 
 
+@runtime_checkable
+class Embedder(Protocol):
+    """What can say what a network sees in images: a predictor, or a network before any training."""
+
+    @property
+    def wanted_side(self) -> int | None:
+        """See `Predictor`."""
+
+    def embed(self, images: Sequence[DecodedImage]) -> Any:
+        """What the last layer sees: an array (images, width) of finite floats; alike images, alike rows.
+
+        Raises `PluginError`: `no_features` when this model has none (also for no images, which is how to
+        ask).
+        """
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An image to label: the `index` of its row, the algorithm's own measure (larger is better), and the
+    reason: `uncertain`, `different`, `typical` or `random`.
+    """
+
+    index: int
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A label that a model contradicts which has not learned from it: the `index` of the image's row, what
+    the label says, what the model says instead, and how sure that is (0..1).
+    """
+
+    index: int
+    given: str
+    suggested: str
+    confidence: float
+
+
+class Selection(Protocol):
+    """Which labels pay and which are doubtful, by the rows of an `Embedder`: a module with these functions.
+    `labels` has the class name of each row, None for an unlabelled image.
+    """
+
+    def rank(self, rows: Any, labels: Sequence[str | None], count: int, *, seed: int) -> list[Pick]:
+        """The `count` unlabelled images to label next, the best first; fewer where there are no more."""
+
+    def doubts(self, rows: Any, labels: Sequence[str | None], groups: Sequence[str]) -> list[Doubt]:
+        """The labels that are probably wrong, the worst first. Images of one group are alike.
+
+        Raises `PluginError` (`too_few_images`) where there is too little to learn from.
+        """
+
+
+OpenPretrained = Callable[..., tuple[str, Embedder]]
+"""`open_pretrained(*, shorter_side: float, threads: int)` for images of such a shorter side in pixels: a
+version, which differs where the rows would, and the network before any training. Raises `PluginError`."""
+
 OpenPredictor = Callable[..., Predictor]
 """`open_predictor(folder: Path, model: Mapping, *, threads: int) -> Predictor`; `model` is the part of the
 manifest that the trainer wrote (`Draft.model`), `threads` the CPU threads it may use."""
@@ -388,6 +446,8 @@ class Plugin:
     illustrator: str
     labeling: str  # a module that is a `Labeling`
     mistakes: str = ""  # optional, see `IllustrateMistakes`
+    pretrained: str = ""  # optional, see `OpenPretrained`
+    selection: str = ""  # optional, a module that is a `Selection`; for predictors that are an `Embedder`
     api_version: int = API_VERSION
 
     def algorithm(self, name: str) -> Algorithm:

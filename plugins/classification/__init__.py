@@ -32,4 +32,6 @@ PLUGIN = Plugin(
     illustrator="plugins.classification.plots:illustrate",
     labeling="plugins.classification.labeling",
     mistakes="plugins.classification.mistakes:illustrate_mistakes",
+    pretrained="plugins.classification.bases.pretrained:open_pretrained",
+    selection="plugins.classification.selection",
 )

@@ -81,6 +81,28 @@ def fit(
     )
 
 
+def out_of_fold(features: Floats, targets: Targets, groups: npt.NDArray[np.str_], classes: int) -> Floats:
+    """Probabilities (images, classes) of features (images, width), each row by a layer fitted without
+    the image and those of its group. Rows of NaN for classes with a single image, or all where a class has
+    only images of one group.
+    """
+    given = np.full((len(targets), classes), np.nan, np.float32)
+    counts = np.bincount(targets, minlength=classes)
+    part = np.flatnonzero(counts[targets] > 1)
+    search = _Search(features[None, part], targets[part], groups[part], 0, lambda: False)
+    _, strength, _, found = search.run()
+    if found is None:
+        return given
+    if len(search.chosen) < len(part):  # the strength was chosen on some images: now all of them
+        whole = _Search(features[None, part], targets[part], groups[part], 0, lambda: False, most=len(part))
+        if not whole.splits:
+            return given
+        search, found = whole, whole.read(strength)
+    given[part] = 0.0
+    given[np.ix_(part[search.chosen], search.names)] = found.probabilities
+    return given
+
+
 def class_weights(targets: Targets, classes: int) -> Floats:
     """A weight a class, its mean over the images 1: rare classes count more, by the root of what full balance
     would give them, so that a few odd images do not rule.
@@ -149,8 +171,9 @@ class _Search:
         groups: npt.NDArray[np.str_],
         lower: int,
         stop: Callable[[], bool],
+        most: int = _MOST_IMAGES,
     ) -> None:
-        self.chosen = np.sort(np.random.default_rng(0).permutation(len(targets))[:_MOST_IMAGES])
+        self.chosen = np.sort(np.random.default_rng(0).permutation(len(targets))[:most])
         self.features, self.targets = features[:, self.chosen], targets[self.chosen]
         self.lower, self.stop = lower, stop
         self.names, counts = np.unique(self.targets, return_counts=True)
@@ -181,6 +204,10 @@ class _Search:
         both = self._along(share, 2, near)
         key = min(both, key=lambda key: both[key].log_loss)
         return share, key[0], True, both[key]
+
+    def read(self, strength: float) -> _Found:
+        """What is read with this value on plain views."""
+        return self._along(1.0, 1, (strength,))[strength, 1]
 
     def _split(
         self, groups: npt.NDArray[np.str_], fewest: int

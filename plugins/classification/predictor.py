@@ -64,6 +64,16 @@ class ClassificationPredictor:
         (probabilities,) = self.outputs(rows, "probabilities")
         return probabilities
 
+    def embed(self, images: Sequence[DecodedImage]) -> Floats:
+        """Pooled features (images, width); see `plugins.contract.Embedder`."""
+        if not self.has_features:
+            raise PluginError("no_features", "this model joins several networks and has no features")
+        parts = [
+            self.outputs(preprocess.batch(images[start : start + _BATCH], self._size), "features")[0]
+            for start in range(0, len(images), _BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
     def outputs(self, rows: preprocess.Pixels, *names: str) -> list[Floats]:
         """(images, size, size, 3) bytes -> the graph's outputs of these names. Raises `PluginError`."""
         try:
