@@ -10,7 +10,7 @@ from plugins.classification.predictor import ClassificationPredictor, open_predi
 
 
 def open_pretrained(*, shorter_side: float, threads: int) -> tuple[str, ClassificationPredictor]:
-    """EfficientNet-Lite0 at the input size of a training of such images; see `plugins.contract.OpenPretrained`.
+    """EfficientNet-Lite0 at the input size of such images; see `plugins.contract.OpenPretrained`.
 
     It runs on ONNX Runtime, twice as fast as in torch. Raises `PluginError` as `bases.load` does.
     """
