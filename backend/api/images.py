@@ -1,4 +1,4 @@
-"""`/images/<signed>`: the bytes of an image for a browser that has a signed link. Outside the API's prefix."""
+"""`/images/<signed>`: an image for a browser that has a signed link. Outside of the API's prefix."""
 
 from __future__ import annotations
 
