@@ -19,7 +19,8 @@ import torch
 
 from plugins import weights
 from plugins.contract import PluginError
-from plugins.ocr.bases import catalogue, doctr_models, ppocr
+from plugins.ocr import catalogue
+from plugins.ocr.bases import doctr_models, ppocr
 from plugins.ocr.bases.network import Detector, Input, Recogniser
 from plugins.weights import Places
 
