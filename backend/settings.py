@@ -47,6 +47,9 @@ class Settings:
     label_studio_url: str = _setting("", "address of Label Studio; empty: there is none")
     label_studio_public_url: str = _setting("", "address at which browsers reach it (default: the same)")
     label_studio_token: str = _setting("", "access token of a Label Studio user", secret=True)
+    label_studio_bin: str = _setting(
+        "", "the program label-studio that `sightloop up` runs (default: the one of `make label-studio`)"
+    )
     ml_backend_url: str = _setting("", "address at which Label Studio reaches the ML backend; empty: none")
     ml_backend_token: str = _setting("", "secret from which its passwords are derived", secret=True)
     max_image_bytes: int = _setting(50 * 1024**2, "largest image file that is read, in bytes")

@@ -38,7 +38,7 @@ def main(data: Path | None) -> None:
     name = re.sub(r"[^A-Za-z0-9_-]", "-", folder.resolve().name).strip("-_")[:24] or "mine"
 
     step("1. Start everything on this machine")
-    sightloop("up")
+    sightloop("up", "--label-studio-wait", "0")  # it is ready long before the training ends
 
     step("2. Put the images into a bucket")
     path = f"s3://{BUCKET}/{name}"

@@ -28,7 +28,7 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: line.update(f"{title}: {text}")
 
 
-@click.command(cls=Verb, example="sightloop up\nsightloop up --port 9000 --data-dir /srv/sightloop")
+@click.command(cls=Verb, example="sightloop up\nsightloop up --port 9000 --no-label-studio")
 @click.option(
     "--port",
     type=click.IntRange(LOWEST, HIGHEST),
@@ -39,14 +39,30 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
     metavar="ADDRESS",
     help="IPv4 address that the API and the services listen on. [default: 127.0.0.1, or as before]",
 )
+@click.option(
+    "--label-studio/--no-label-studio",
+    default=None,
+    help="Whether Label Studio is part of the stack; without it, SIGHTLOOP_LABEL_STUDIO_URL and "
+    "SIGHTLOOP_LABEL_STUDIO_TOKEN name your own, or there is none. [default: with it, or as before]",
+)
+@click.option(
+    "--label-studio-wait",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 3600),
+    default=60,
+    help="How long to wait for Label Studio, which starts last. [default: 60]",
+)
 @pass_shell
-def up(shell: Shell, port: int | None, host: str | None) -> None:
+def up(
+    shell: Shell, port: int | None, host: str | None, label_studio: bool | None, label_studio_wait: float
+) -> None:
     """Start everything on this machine and wait until it answers.
 
     Running it again starts what does not run; the data directory keeps its ports, keys and data.
     """
+    wanted = lifecycle.Wanted(port, host, label_studio, label_studio_wait)
     with _progress("Starting") as report:
-        started = lifecycle.up(shell.home, port, host, lifecycle.environment(), report)
+        started = lifecycle.up(shell.home, wanted, lifecycle.environment(), report)
     choices = _choices(shell)
     where = {**inspection.describe(shell.home, choices), "state": "running"}
     if shell.json:
@@ -67,10 +83,13 @@ def _choices(shell: Shell) -> Choices:
 
 
 def _print_where(where: dict[str, Any]) -> None:
+    found = where["label_studio"] or {"url": "none", "state": "running"}
+    state = "" if found["state"] == "running" else f" ({found['state']})"
     lines = {
         "Console": where["console"],
         "API": where["api"],
         "Token": f"in {where['token_file']}",
+        "Label Studio": f"{found['url']}{state}",
         "S3": where["s3"]["endpoint"],
         "S3 access key": where["s3"]["access_key"],
         "S3 secret key": where["s3"]["secret_key"],
@@ -78,6 +97,8 @@ def _print_where(where: dict[str, Any]) -> None:
     }
     for name, value in lines.items():
         click.echo(f"  {name:<14} {value}")
+        if name == "Label Studio" and "user" in found:
+            click.echo(f"  {'':<14} {found['user']}, password in {found['password_file']}")
     click.echo("Stop it with `sightloop down`, look after it with `sightloop status`.")
 
 

@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
 def started(folder: Path) -> Stack:
     """A new stack on free ports."""
     stack = Stack(folder, free_base())
-    stack.run("up", "--port", str(stack.port))
+    stack.run("up", "--no-label-studio", "--port", str(stack.port))
     return stack
 
 
@@ -33,7 +33,7 @@ def stack() -> Iterator[Stack]:
     path = Path(tempfile.mkdtemp(prefix="sightloop-test-"))
     stack = Stack(path / "data", free_base())
     try:
-        stack.run("up", "--port", str(stack.port))
+        stack.run("up", "--no-label-studio", "--port", str(stack.port))
         yield stack
     finally:
         stack.run("down")

@@ -44,7 +44,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Started once, stopped at the end."""
     made = Stack(tmp_path_factory.mktemp("stack"), free_base())
     try:
-        up = json.loads(made.run("up", "--port", str(made.port), "--json"))
+        up = json.loads(made.run("up", "--no-label-studio", "--port", str(made.port), "--json"))
         assert up["api"] == made.api
         yield made
     finally:

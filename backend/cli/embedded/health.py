@@ -27,6 +27,8 @@ def checks(home: Home, choices: Choices) -> Mapping[str, Check]:
         programs.VALKEY: lambda: valkey_answers(redis),
         programs.STORE: lambda: store_answers(ports),
         programs.API: lambda: api_is_ready(programs.api_url(choices)),
+        programs.LABEL_STUDIO: lambda: label_studio_answers(programs.label_studio_url(choices)),
+        programs.ML_BACKEND: lambda: ml_backend_answers(programs.ml_backend_url(choices)),
         **workers,
     }
 
@@ -70,6 +72,25 @@ def api_is_ready(url: str) -> str | None:
     if answer.status_code == httpx.codes.OK:
         return None
     return f"the API is not ready: {answer.text[:300].strip()}"
+
+
+def label_studio_answers(url: str) -> str | None:
+    """`/health/` says that it is up."""
+    try:
+        answer = httpx.get(f"{url}/health/", timeout=3, trust_env=False).raise_for_status().json()
+    except (httpx.HTTPError, ValueError) as error:
+        return f"Label Studio does not answer at {url} ({type(error).__name__})"
+    up = isinstance(answer, dict) and answer.get("status") == "UP"
+    return None if up else f"what answers at {url} is not Label Studio"
+
+
+def ml_backend_answers(url: str) -> str | None:
+    """`/health` says 200."""
+    try:
+        httpx.get(f"{url}/health", timeout=3, trust_env=False).raise_for_status()
+    except httpx.HTTPError as error:
+        return f"the ML backend does not answer ({type(error).__name__})"
+    return None
 
 
 def worker_serves(redis: Redis, queue: str) -> str | None:

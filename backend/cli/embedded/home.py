@@ -31,15 +31,28 @@ _SECRETS: dict[str, Callable[[], str]] = {
     "s3-access-key": lambda: secrets.token_hex(10).upper(),
     "s3-secret-key": lambda: secrets.token_urlsafe(30),
     "store-signing-key": lambda: secrets.token_urlsafe(32),
+    "label-studio-password": lambda: secrets.token_urlsafe(12),
+    "label-studio-token": lambda: secrets.token_hex(20),  # the length that Label Studio's database takes
+    "label-studio-secret-key": lambda: secrets.token_urlsafe(48),
+    "ml-backend-token": lambda: secrets.token_urlsafe(32),
 }
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What `sightloop up` was told and keeps: the base port and the address that the API listens on."""
+    """What `sightloop up` was told and keeps: the base port, the address that the API listens on, whether
+    Label Studio is part of the stack and, if it is not, the URL of the user's own (or nothing).
+    """
 
     port: int
     host: str
+    label_studio: bool = True
+    own_label_studio: str = ""
+
+    @property
+    def labels(self) -> bool:
+        """Whether there is any Label Studio."""
+        return self.label_studio or bool(self.own_label_studio)
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,12 @@ class Home:
         """What was chosen at the first `up`, or None before it."""
         try:
             found = json.loads((self.path / "stack.json").read_text())
-            return Choices(port=int(found["port"]), host=str(found["host"]))
+            return Choices(
+                port=int(found["port"]),
+                host=str(found["host"]),
+                label_studio=bool(found.get("label_studio", True)),  # absent before there was one
+                own_label_studio=str(found.get("own_label_studio", "")),
+            )
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -113,6 +131,18 @@ class Home:
             _write_once(path, _SECRETS[name]())
             return path.read_text().strip()
 
+    def own_token(self) -> str:
+        """The access token of the user's own Label Studio; empty when none was given."""
+        try:
+            return self.own_token_file.read_text().strip()
+        except FileNotFoundError:
+            return ""
+
+    @property
+    def own_token_file(self) -> Path:
+        """The access token of the user's own Label Studio."""
+        return self.path / "secrets" / "own-label-studio-token"
+
     def prepare(self) -> None:
         """Make the folders, all 0700, and the secrets. Raises `DataDirUnusable`."""
         self._check_name()
@@ -131,7 +161,16 @@ class Home:
         if self.run.parent.parent == Path(_SHORT_ROOT):
             private_folder(self.run.parent)
         # First what tells `_check_content` that the folder is ours: another `up` may look at this moment.
-        inside = ("secrets", "logs", "valkey", "store", "store/data", "host", "host/services.d")
+        inside = (
+            "secrets",
+            "logs",
+            "valkey",
+            "store",
+            "store/data",
+            "host",
+            "host/services.d",
+            "label-studio",
+        )
         for folder in (self.path, *(self.path / name for name in inside), self.run):
             private_folder(folder)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from backend.cli.embedded import ports, programs, supervision
+from backend.cli.embedded import health, labelstudio, ports, programs, supervision
 from backend.cli.embedded.home import Choices, Home
 from backend.cli.embedded.supervision import Process, full_name
 
@@ -25,14 +25,19 @@ class ProgramStatus:
 
 def status(home: Home) -> tuple[str, list[ProgramStatus]]:
     """`running`, `partly` or `stopped`, and a line for each program."""
-    supervisor = supervision.find(home) if home.choices() else None
+    choices = home.choices()
+    supervisor = supervision.find(home) if choices else None
     if supervisor is None:
-        return "stopped", [ProgramStatus(name, "stopped", None, None, None) for name in programs.NAMES]
+        return "stopped", [ProgramStatus(name, "stopped", None, None, None) for name in _names(choices)]
     # A service has more processes than run at a time: the rest take over at an update.
     found = [p for p in supervisor.processes() if p["group"] in programs.NAMES or p["statename"] != "STOPPED"]
     lines = [_line(process) for process in sorted(found, key=_rank)]
     running = all(process["statename"] in _well(process) for process in found)
     return ("running" if running else "partly"), lines
+
+
+def _names(choices: Choices | None) -> tuple[str, ...]:
+    return programs.names(choices) if choices else programs.NAMES
 
 
 def _well(process: Process) -> set[str]:
@@ -81,7 +86,7 @@ def describe(home: Home, choices: Choices) -> dict[str, Any]:
     return {
         "console": url,
         "api": f"{url}/api/v1",
-        "label_studio": None,
+        "label_studio": _label_studio(home, choices),
         "s3": {
             "endpoint": f"http://{ports.LOOPBACK}:{plan.s3}",
             "access_key": home.secret("s3-access-key"),
@@ -89,4 +94,19 @@ def describe(home: Home, choices: Choices) -> dict[str, Any]:
         },
         "token_file": str(home.token_file),
         "data_dir": str(home.path),
+    }
+
+
+def _label_studio(home: Home, choices: Choices) -> dict[str, str] | None:
+    """Where Label Studio is and whether it answers already; None when there is none."""
+    url = programs.label_studio_url(choices)
+    if not url:
+        return None
+    state = {"url": url, "state": "starting" if health.label_studio_answers(url) else "running"}
+    if not choices.label_studio:
+        return state if state["state"] == "running" else {**state, "state": "unreachable"}
+    return {
+        **state,
+        "user": labelstudio.USER,
+        "password_file": str(home.path / "secrets" / "label-studio-password"),
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import time
+import xmlrpc.client
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from backend import settings
 from backend.cli.embedded import health, ports, programs, supervision
-from backend.cli.embedded.home import Choices, Home
+from backend.cli.embedded.home import Choices, Home, write_private
 from backend.cli.embedded.supervision import Supervisor
 from backend.cli.errors import StartFailed
 
@@ -23,21 +25,34 @@ _STARTS = 4  # a program that was started more often than this does not work
 _RAISED = re.compile(r"[\w.]*(Error|Exception)\b.*:")
 
 
-def up(home: Home, port: int | None, host: str | None, shell: Mapping[str, str], report: Report) -> bool:
+@dataclass(frozen=True)
+class Wanted:
+    """What `up` is told; None is as before. `wait`: seconds that it waits for Label Studio, the slowest."""
+
+    port: int | None = None
+    host: str | None = None
+    label_studio: bool | None = None
+    wait: float = 60.0
+
+
+def up(home: Home, wanted: Wanted, shell: Mapping[str, str], report: Report) -> bool:
     """Start what does not run yet and wait until everything answers; False when everything did already.
 
-    Raises a `StackError` or `SettingsError` that says what is in the way.
+    Label Studio starts beside the rest and is waited for last, and not longer than `wanted.wait`: then it
+    goes on starting by itself. Raises a `StackError` or `SettingsError` that says what is in the way.
     """
     settings.load({name: value for name, value in shell.items() if name != "SIGHTLOOP_DATA_DIR"})
     home.prepare()
     with home.lock(), _private_files():
         running = supervision.find(home)
-        choices = _choices(home, port, host, running)
-        if running and _all_well(home, choices, running):
-            return False
+        choices = _choices(home, wanted, shell, running)
+        well = running is not None and _all_well(home, choices, running)
         supervisor = running or _launch(home, choices, shell, report)
-        _start(home, choices, supervisor, shell, report)
-    return True
+        if not well:
+            _start(home, choices, supervisor, shell, report)
+        if choices.label_studio:
+            _await_label_studio(home, choices, supervisor, wanted.wait, report)
+    return not well
 
 
 @contextmanager
@@ -49,17 +64,42 @@ def _private_files() -> Iterator[None]:
         os.umask(before)
 
 
-def _choices(home: Home, port: int | None, host: str | None, running: Supervisor | None) -> Choices:
+def _choices(home: Home, wanted: Wanted, shell: Mapping[str, str], running: Supervisor | None) -> Choices:
     kept = home.choices()
-    wanted = Choices(
-        port=port or (kept.port if kept else DEFAULT_PORT), host=host or (kept.host if kept else DEFAULT_HOST)
+    before = kept or Choices(DEFAULT_PORT, DEFAULT_HOST)
+    with_label_studio = before.label_studio if wanted.label_studio is None else wanted.label_studio
+    own = shell.get("SIGHTLOOP_LABEL_STUDIO_URL", "").rstrip("/")
+    if own and with_label_studio:
+        raise StartFailed(
+            f"SIGHTLOOP_LABEL_STUDIO_URL names a Label Studio of your own ({own}); "
+            "run `sightloop up --no-label-studio` to use it, or unset the variable"
+        )
+    chosen = Choices(
+        port=wanted.port or before.port,
+        host=wanted.host or before.host,
+        label_studio=with_label_studio,
+        own_label_studio="" if with_label_studio else own or before.own_label_studio,
     )
-    if running and kept and wanted != kept:
+    if running and kept and chosen != kept:
         raise StartFailed(
             f"the stack of {home.path} runs on {kept.host} port {kept.port}; "
-            "run `sightloop down` before you give it another address"
+            "run `sightloop down` before you give it another address or another Label Studio"
         )
-    return wanted
+    _keep_own_token(home, chosen, shell)
+    return chosen
+
+
+def _keep_own_token(home: Home, choices: Choices, shell: Mapping[str, str]) -> None:
+    """The token of the user's own Label Studio is told once, like its address."""
+    if not choices.own_label_studio:
+        return
+    if token := shell.get("SIGHTLOOP_LABEL_STUDIO_TOKEN", ""):
+        write_private(home.own_token_file, f"{token}\n")
+    elif not home.own_token():
+        raise StartFailed(
+            "SIGHTLOOP_LABEL_STUDIO_TOKEN is not set: make an access token in your Label Studio "
+            "(Account & Settings) and run `sightloop up` again with it"
+        )
 
 
 def _launch(home: Home, choices: Choices, shell: Mapping[str, str], report: Report) -> Supervisor:
@@ -76,16 +116,42 @@ def _start(
     home: Home, choices: Choices, supervisor: Supervisor, shell: Mapping[str, str], report: Report
 ) -> None:
     checks = health.checks(home, choices)
-    for name in (programs.VALKEY, programs.STORE):
-        supervisor.start(name)
+    _start_program(home, supervisor, programs.VALKEY)
+    _start_program(home, supervisor, programs.STORE)
+    if choices.label_studio:
+        _start_program(home, supervisor, programs.LABEL_STUDIO)
     report("bringing the database up to date")
     _migrate(home, choices, shell)
     _await(home, supervisor, checks, (programs.VALKEY,), report)
     for name in (programs.API, *programs.WORKERS):
         supervisor.start(name)
     _await(home, supervisor, checks, (programs.STORE, programs.API), report)
-    supervisor.start(programs.HOST)
-    _await(home, supervisor, checks, (*programs.WORKERS, programs.HOST), report)
+    last = (programs.HOST, programs.ML_BACKEND) if choices.labels else (programs.HOST,)
+    for name in last:
+        _start_program(home, supervisor, name)
+    _await(home, supervisor, checks, (*programs.WORKERS, *last), report)
+
+
+def _start_program(home: Home, supervisor: Supervisor, name: str) -> None:
+    try:
+        supervisor.start(name)
+    except xmlrpc.client.Fault as fault:
+        if "BAD_NAME" not in fault.faultString:
+            raise
+        raise StartFailed(
+            f"the stack of {home.path} was started by an older release, without {name}; "
+            "run `sightloop down`, then `sightloop up`"
+        ) from None
+
+
+def _await_label_studio(
+    home: Home, choices: Choices, supervisor: Supervisor, seconds: float, report: Report
+) -> None:
+    name = programs.LABEL_STUDIO
+    report(f"waiting for {name}")
+    check, starts, end = health.checks(home, choices)[name], set[int](), time.monotonic() + seconds
+    while _trouble(home, supervisor, {name: check}, name, starts) and time.monotonic() < end:
+        time.sleep(0.15)
 
 
 def _migrate(home: Home, choices: Choices, shell: Mapping[str, str]) -> None:
@@ -142,7 +208,7 @@ def _last_line(home: Home, name: str) -> str:
 
 def _all_well(home: Home, choices: Choices, supervisor: Supervisor) -> bool:
     found = {process["name"]: process["statename"] for process in supervisor.processes()}
-    if any(found.get(name) != "RUNNING" for name in programs.NAMES):
+    if any(found.get(name) != "RUNNING" for name in programs.names(choices)):
         return False
     return health.api_is_ready(programs.api_url(choices)) is None
 

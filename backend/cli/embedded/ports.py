@@ -52,13 +52,23 @@ class Ports:
         return {name: self.base + 3 + number for number, name in enumerate(names)}
 
     @property
+    def label_studio(self) -> int:
+        """Label Studio."""
+        return self.base + 10
+
+    @property
+    def ml_backend(self) -> int:
+        """What Label Studio asks for predictions."""
+        return self.base + 11
+
+    @property
     def services(self) -> str:
         """The range in which the model host gives each instance a port."""
         return f"{self.base + 20}-{self.base + 99}"
 
     def fixed(self) -> list[int]:
         """Every port that is listened on as soon as the stack runs."""
-        return [self.api, self.s3, self.valkey, *self.store.values()]
+        return [self.api, self.s3, self.valkey, *self.store.values(), self.label_studio, self.ml_backend]
 
 
 def reachable(host: str) -> str:
@@ -73,7 +83,7 @@ def reachable(host: str) -> str:
 def require_free(ports: Ports, host: str) -> None:
     """Raises `PortTaken` when something else listens on a port of the plan."""
     for port in ports.fixed():
-        address = host if port == ports.api else LOOPBACK
+        address = host if port in (ports.api, ports.label_studio, ports.ml_backend) else LOOPBACK
         if not _is_free(address, port):
             raise PortTaken(
                 f"port {port} is taken by {_owner(port)}; "

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.cli.embedded import binaries
+from backend.cli.embedded import binaries, labelstudio
 from backend.cli.embedded.home import Choices, Home, write_private
 from backend.cli.embedded.ports import LOOPBACK, Ports, reachable
 
 VALKEY, STORE, API, HOST = "valkey", "store", "api", "host"
+LABEL_STUDIO, ML_BACKEND = "label-studio", "ml-backend"
 WORKERS = ("worker-train", "worker-data")
-NAMES = (VALKEY, STORE, API, *WORKERS, HOST)
+NAMES = (VALKEY, STORE, API, *WORKERS, HOST, ML_BACKEND, LABEL_STUDIO)
 
 # What the stack decides; the rest of SIGHTLOOP_* is taken over from the shell that ran `up`.
 _DECIDED = frozenset(
@@ -26,6 +27,7 @@ _DECIDED = frozenset(
     for name in (
         *("DATA_DIR", "HOST", "PORT", "API_URL", "API_TOKEN", "ADMIN_TOKEN", "HOST_TOKEN", "SECRET_KEY"),
         *("REDIS_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_REGION", "S3_BUCKET"),
+        *("LABEL_STUDIO_URL", "LABEL_STUDIO_TOKEN", "ML_BACKEND_TOKEN"),
     )
 )
 
@@ -52,6 +54,28 @@ def api_url(choices: Choices) -> str:
     return f"http://{reachable(choices.host)}:{choices.port}"
 
 
+def label_studio_url(choices: Choices) -> str:
+    """The base URL at which programs on this machine reach Label Studio; empty when there is none."""
+    if choices.label_studio:
+        return f"http://{reachable(choices.host)}:{Ports(choices.port).label_studio}"
+    return choices.own_label_studio
+
+
+def ml_backend_url(choices: Choices) -> str:
+    """The base URL at which Label Studio reaches the ML backend."""
+    # The user's own Label Studio may be on another machine; the stack's own speaks over loopback.
+    host = LOOPBACK if choices.label_studio else reachable(choices.host)
+    return f"http://{host}:{Ports(choices.port).ml_backend}"
+
+
+def names(choices: Choices) -> tuple[str, ...]:
+    """The programs of this stack."""
+    left_out = set() if choices.labels else {ML_BACKEND}
+    return tuple(
+        name for name in NAMES if name not in left_out | (set() if choices.label_studio else {LABEL_STUDIO})
+    )
+
+
 def redis_url(home: Home, ports: Ports) -> str:
     """The queue's URL, password included."""
     return f"redis://:{home.secret('valkey-password')}@{LOOPBACK}:{ports.valkey}/0"
@@ -65,19 +89,44 @@ def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str])
         for name, value in shell.items()
         if name.startswith("SIGHTLOOP_") and value and name not in _DECIDED
     }
-    return kept | {
-        "SIGHTLOOP_DATA_DIR": str(home.path),
-        "SIGHTLOOP_HOST": choices.host,
-        "SIGHTLOOP_PORT": str(choices.port),
-        "SIGHTLOOP_API_URL": api_url(choices),
-        "SIGHTLOOP_ADMIN_TOKEN": home.secret("admin-token"),
-        "SIGHTLOOP_HOST_TOKEN": home.secret("host-token"),
-        "SIGHTLOOP_SECRET_KEY": home.secret("secret-key"),
-        "SIGHTLOOP_REDIS_URL": redis_url(home, ports),
-        "SIGHTLOOP_S3_ENDPOINT": f"http://{LOOPBACK}:{ports.s3}",
-        "SIGHTLOOP_S3_ACCESS_KEY": home.secret("s3-access-key"),
-        "SIGHTLOOP_S3_SECRET_KEY": home.secret("s3-secret-key"),
+    return (
+        kept
+        | _labeling(home, choices, kept)
+        | {
+            "SIGHTLOOP_DATA_DIR": str(home.path),
+            "SIGHTLOOP_HOST": choices.host,
+            "SIGHTLOOP_PORT": str(choices.port),
+            "SIGHTLOOP_API_URL": api_url(choices),
+            "SIGHTLOOP_ADMIN_TOKEN": home.secret("admin-token"),
+            "SIGHTLOOP_HOST_TOKEN": home.secret("host-token"),
+            "SIGHTLOOP_SECRET_KEY": home.secret("secret-key"),
+            "SIGHTLOOP_REDIS_URL": redis_url(home, ports),
+            "SIGHTLOOP_S3_ENDPOINT": f"http://{LOOPBACK}:{ports.s3}",
+            "SIGHTLOOP_S3_ACCESS_KEY": home.secret("s3-access-key"),
+            "SIGHTLOOP_S3_SECRET_KEY": home.secret("s3-secret-key"),
+        }
+    )
+
+
+def _labeling(home: Home, choices: Choices, kept: Mapping[str, str]) -> dict[str, str]:
+    """How the API and the workers reach Label Studio, and it the ML backend."""
+    if not choices.labels:
+        return {}
+    url = ml_backend_url(choices)
+    return {
+        "SIGHTLOOP_LABEL_STUDIO_URL": label_studio_url(choices),
+        "SIGHTLOOP_LABEL_STUDIO_TOKEN": label_studio_token(home, choices),
+        # Through a proxy or a container's network the user's own Label Studio may need another name for it.
+        "SIGHTLOOP_ML_BACKEND_URL": url
+        if choices.label_studio
+        else kept.get("SIGHTLOOP_ML_BACKEND_URL", url),
+        "SIGHTLOOP_ML_BACKEND_TOKEN": home.secret("ml-backend-token"),
     }
+
+
+def label_studio_token(home: Home, choices: Choices) -> str:
+    """The access token with which the stack speaks to Label Studio."""
+    return home.secret("label-studio-token") if choices.label_studio else home.own_token()
 
 
 def programs(home: Home, choices: Choices, shell: Mapping[str, str]) -> list[Program]:
@@ -89,6 +138,8 @@ def programs(home: Home, choices: Choices, shell: Mapping[str, str]) -> list[Pro
         _api(home, choices, settings),
         *(_worker(home, name, settings) for name in WORKERS),
         _host(home, choices, shell),
+        *([_ml_backend(home, choices, settings)] if choices.labels else []),
+        *([_label_studio(home, choices, shell)] if choices.label_studio else []),
     ]
 
 
@@ -170,10 +221,9 @@ def _store(home: Home, ports: Ports) -> Program:
 
 
 def _api(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
-    bind = f"[{choices.host}]" if ":" in choices.host else choices.host
     options = [
         "--bind",
-        f"{bind}:{choices.port}",
+        f"{_bracketed(choices.host)}:{choices.port}",
         "--worker-class",
         "gthread",
         "--workers",
@@ -209,3 +259,33 @@ def _host(home: Home, choices: Choices, shell: Mapping[str, str]) -> Program:
         **name,
     }
     return Program(HOST, 50, (sys.executable, "-m", "model_server.host"), home.host_dir, environment)
+
+
+def _ml_backend(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
+    root = Path(__file__).resolve().parents[3]
+    host = LOOPBACK if choices.label_studio else choices.host
+    bind = f"{_bracketed(host)}:{Ports(choices.port).ml_backend}"
+    command = (
+        *(sys.executable, "-m", "gunicorn", "--config", str(root / "ml_backend" / "gunicorn.conf.py")),
+        *("--bind", bind),
+    )
+    return Program(ML_BACKEND, 35, command, home.path, {**settings, "OMP_NUM_THREADS": "1"})
+
+
+def _label_studio(home: Home, choices: Choices, shell: Mapping[str, str]) -> Program:
+    folder = home.path / "label-studio"
+    account = labelstudio.Account(
+        home.secret("label-studio-password"),
+        home.secret("label-studio-token"),
+        home.secret("label-studio-secret-key"),
+    )
+    found = reachable(choices.host)
+    own = found if found != LOOPBACK and ":" not in found else ""
+    python = labelstudio.python(shell.get("SIGHTLOOP_LABEL_STUDIO_BIN", ""))
+    command = labelstudio.command(python, _bracketed(choices.host), Ports(choices.port).label_studio)
+    environment = labelstudio.environment(folder, account, shell, own)
+    return Program(LABEL_STUDIO, 36, command, folder, environment)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -33,12 +33,13 @@ def down(home: Home, report: Report) -> bool:
 
 
 def _stop_in_order(supervisor: Supervisor, report: Report) -> None:
-    # The host first: it would start a stopped service again.
+    supervisor.stop(programs.LABEL_STUDIO)  # takes its time, which the others use
+    # The host before its services: it would start a stopped one again.
     _stop(supervisor, [programs.HOST], report)
     services = [full_name(found) for found in supervisor.processes() if found["group"] not in programs.NAMES]
     _stop(supervisor, services, report)
     _stop_workers(supervisor, report)
-    for name in (programs.API, programs.STORE, programs.VALKEY):
+    for name in (programs.LABEL_STUDIO, programs.ML_BACKEND, programs.API, programs.STORE, programs.VALKEY):
         _stop(supervisor, [name], report)
     supervisor.shut_down()
 
