@@ -12,6 +12,7 @@ from backend.api import (
     health,
     host,
     images,
+    labeling,
     models,
     services,
     storage_connections,
@@ -52,6 +53,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
         workspaces,
         storage_connections,
         datasets,
+        labeling,
         training_tasks,
         models,
         services,
@@ -61,6 +63,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.register_blueprint(health.bp)
     app.register_blueprint(front.bp)
     app.register_blueprint(images.bp)
+    app.register_blueprint(labeling.hooks)
 
     @app.route(f"{edge.PREFIX}/openapi.json")
     def openapi_document() -> Response:

@@ -15,6 +15,8 @@ from sqlalchemy import update
 from backend.datasets import check, snapshot
 from backend.db import transaction
 from backend.errors import AppError
+from backend.label_studio import reconciling
+from backend.label_studio import registry as labeling
 from backend.storage import ObjectStore
 from backend.training import records
 from backend.training.tables import TrainingTask
@@ -81,6 +83,7 @@ def _snapshot(attempt: Attempt, store: ObjectStore) -> Choice:
         record.log(f"Attempt {record.attempt} goes on with snapshot {task.snapshot[:12]}")
         frozen = snapshot.load(runtime.artifacts, bucket, task.snapshot)
         return Choice(frozen, previous.again(attempt))
+    _read_labels(attempt)
     record.log("Checking the images that were not checked yet")
     check.check(
         runtime.sessions, store, task.dataset, settings=runtime.settings, progress=lambda *_: _go_on(attempt)
@@ -95,6 +98,20 @@ def _snapshot(attempt: Attempt, store: ObjectStore) -> Choice:
         records.beat(session, task.id, record.attempt)
         session.execute(update(TrainingTask).where(TrainingTask.id == task.id).values(chosen))
     return choice
+
+
+def _read_labels(attempt: Attempt) -> None:
+    """What people have labelled a moment ago counts; without Label Studio it goes on with what is known."""
+    runtime, task, record = attempt.runtime, attempt.task, attempt.record
+    with runtime.sessions() as session:
+        if labeling.project_of(session, task.dataset_id) is None:
+            return
+    try:
+        counts = reconciling.reconcile(runtime, task.dataset)
+        record.log(f"Read the labels from Label Studio: {counts['changed']} have changed")
+    except AppError as error:
+        record.facts["labels"] = "as last read from Label Studio"
+        record.log(f"Label Studio could not be read, so the labels are those of the last reading: {error}")
 
 
 def _go_on(attempt: Attempt) -> None:

@@ -11,6 +11,7 @@ import structlog
 
 from backend.datasets import operations
 from backend.db import now, transaction
+from backend.label_studio import registry as labeling
 from backend.queue import DATA, RUN_OPERATION, RUN_TRAINING, enqueue, is_live
 from backend.runtime import Runtime
 from backend.training import registry as tasks
@@ -28,6 +29,7 @@ def reap(runtime: Runtime) -> None:
     _lose_tasks(runtime)
     _enqueue_tasks(runtime)
     _requeue_operations(runtime)
+    _reconcile_labels(runtime)
 
 
 def _lose_tasks(runtime: Runtime) -> None:
@@ -64,5 +66,15 @@ def _requeue_operations(runtime: Runtime) -> None:
     silent = timedelta(seconds=runtime.settings.lost_after)
     with transaction(runtime.sessions) as session:
         rows = [(row.id, row.attempt) for row in operations.requeue_lost(session, silent_for=silent)]
+    for operation_id, attempt in rows:
+        enqueue(runtime.redis, DATA, RUN_OPERATION, operation_id, attempt=attempt)
+
+
+def _reconcile_labels(runtime: Runtime) -> None:
+    """Read Label Studio where a webhook has hinted at a change, and every few minutes."""
+    if not runtime.settings.label_studio_url:
+        return
+    with transaction(runtime.sessions) as session:
+        rows = [(row.id, row.attempt) for row in labeling.start_due(session, runtime.redis)]
     for operation_id, attempt in rows:
         enqueue(runtime.redis, DATA, RUN_OPERATION, operation_id, attempt=attempt)

@@ -122,6 +122,21 @@ def prelabel(shell: Shell, name: str, wait: bool) -> None:
         click.echo(f"  {one['key']}: {one['reason']}")
 
 
+@datasets.command(cls=Verb, example="sightloop datasets label flowers --wait")
+@click.argument("name")
+@click.option("--labels", default="", metavar="A,B", help="Classes to offer beside those of the dataset.")
+@click.option("--wait/--no-wait", default=True, help="Wait until every image has its item (default).")
+@pass_shell
+def label(shell: Shell, name: str, labels: str, wait: bool) -> None:
+    """Make or update the dataset's project in Label Studio, and say where to label."""
+    address = f"{named(_NOUN, name)}/labeling"
+    body = {"labels": [each.strip() for each in labels.split(",") if each.strip()]}
+    _operate(shell, name, "labeling", not wait, body)
+    found = shell.client.get(address)
+    where = found["url"] or f"soon; `sightloop datasets label {name}` says where"
+    show.done(shell, found, f"Label {name} at {where} ({found['items']} items).")
+
+
 def _counts(operation: Resource) -> str:
     """What an operation counted, without the zeros."""
     return show.text({name: value for name, value in operation["result"].items() if value})
@@ -132,8 +147,8 @@ def _started(shell: Shell, operation: Resource, sentence: str) -> None:
     show.done(shell, operation, f"{sentence} It is operation {operation['id']}.")
 
 
-def _operate(shell: Shell, name: str, kind: str, no_wait: bool) -> Resource:
-    started = shell.client.post(f"{named(_NOUN, name)}/{kind}")
+def _operate(shell: Shell, name: str, kind: str, no_wait: bool, body: Resource | None = None) -> Resource:
+    started = shell.client.post(f"{named(_NOUN, name)}/{kind}", body)
     if no_wait:
         return started
     with show.bar(f"{kind} {name}") as advance:

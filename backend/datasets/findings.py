@@ -19,7 +19,7 @@ from backend.db import now
 from backend.storepaths import format_path
 
 Severity = Literal["error", "warning", "note"]
-Source = Literal["sync", "check"]
+Source = Literal["sync", "check", "labeling"]
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,19 @@ RULES: dict[str, Rule] = {
         "dataset",
         "Folders named like a split",
         "these folders become classes; make one dataset of each, with its path one folder deeper",
+    ),
+    # Label Studio
+    "region_outside": Rule(
+        "warning",
+        "image",
+        "Region outside of the image",
+        "it was cut to the image; mend it in Label Studio",
+    ),
+    "foreign_item": Rule(
+        "note",
+        "dataset",
+        "Items that were made by hand in Label Studio",
+        "upload their images to the bucket: only items of images in the bucket are read",
     ),
 }
 # Found again from the whole index at every check, unlike those about one image alone.

@@ -39,7 +39,7 @@ def url_of(settings: Settings, row: LabelingProject) -> str:
 
 
 def state(session: Session, settings: Settings, dataset: Dataset) -> dict[str, Any]:
-    """`state` is `none`, `ready` or `failing` (the last run could not read Label Studio; `error` says why)."""
+    """`state` is `none`, `ready` or `failing` (Label Studio could not be read; `error` says why)."""
     row = project_of(session, dataset.id)
     items = select(func.count()).select_from(LabelingItem).where(LabelingItem.dataset_id == dataset.id)
     skipped = select(func.count()).select_from(Image).where(Image.dataset_id == dataset.id, Image.skipped)

@@ -12,7 +12,7 @@ from backend.db import Base, now
 
 class LabelingProject(Base):
     """The Label Studio project of a dataset. `config` is the labeling configuration that was last written
-    there; `model` names the model whose predictions it shows; `hinted_at` is the last webhook that was heeded.
+    there; `model` names the model whose predictions it shows; `hinted_at` is the last webhook heeded.
 
     `cursor` is the newest change of an item that was read (Label Studio's own time); `swept_at` says when all
     items were compared last, and `annotations` how many there were in the project then. `view` is the view of

@@ -1,0 +1,213 @@
+"""From Label Studio to the dataset: what people have said of the items, taken over as labels.
+
+Only items that a person has touched since the last reading are asked for. Where Label Studio counts another
+number of items than we know, or a day has passed, all ids are compared: items that were deleted there are
+forgotten (the label stays; `datasets label` makes the item anew), those made by hand become a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from backend.datasets import findings
+from backend.datasets.findings import Found
+from backend.datasets.progress import Progress
+from backend.datasets.tables import Dataset, Finding, Image, Operation
+from backend.db import now, transaction
+from backend.errors import AppError, NotFound
+from backend.label_studio import registry
+from backend.label_studio.client import LabelStudio, connect, stamp
+from backend.label_studio.opinions import Opinion, inside, is_ours, opinion_of
+from backend.label_studio.publishing import image_id_of, labeling_of
+from backend.label_studio.tables import LabelingItem, LabelingProject
+from backend.labels import store
+from backend.labels.sources import MAX_LABEL, by_key
+from backend.labels.tables import LabelChange
+from backend.runtime import Runtime
+from plugins import registry as plugins
+from plugins.contract import Label
+from plugins.regions import label_from_json
+
+SOURCE = "label_studio"
+_FINDINGS = "labeling"
+_OVERLAP = timedelta(minutes=1)  # transactions of Label Studio that were still open at the last reading
+_SWEEP_EVERY = timedelta(days=1)
+
+
+def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
+    """One reading as an operation."""
+    return reconcile(runtime, operation.dataset, progress)
+
+
+def reconcile(runtime: Runtime, dataset: Dataset, progress: Progress | None = None) -> dict[str, int]:
+    """Bring the labels to what Label Studio says: counts of items `read`, labels `changed`, items `forgotten`
+    and `foreign` ones. It may run twice at once, and be killed at any moment.
+
+    Raises `NotFound` without a project, and what the client raises; that is kept in the project's row too.
+    """
+    with runtime.sessions() as session:
+        row = registry.project_of(session, dataset.id)
+    if row is None:
+        raise NotFound(f"dataset {dataset.name!r} has no project in Label Studio; make it with "
+                       f"`sightloop datasets label {dataset.name}`")  # fmt: skip
+    try:
+        counts = _read(runtime, row, dataset, progress)
+    except AppError as error:
+        _note(runtime, row, error=str(error))
+        raise
+    _note(runtime, row, error="", reconciled_at=now())
+    return counts
+
+
+def _note(runtime: Runtime, row: LabelingProject, **values: Any) -> None:
+    with transaction(runtime.sessions) as session:
+        session.execute(update(LabelingProject).where(LabelingProject.id == row.id).values(**values))
+
+
+def _read(
+    runtime: Runtime, row: LabelingProject, dataset: Dataset, progress: Progress | None
+) -> dict[str, int]:
+    studio = connect(runtime.settings)
+    try:
+        remote = studio.project(row.project)
+        if remote is None:
+            raise NotFound(
+                f"the project of dataset {dataset.name!r} was deleted in Label Studio; its labels are kept, "
+                f"and `sightloop datasets label {dataset.name}` makes it anew"
+            )
+        users = studio.users()
+        counts = {"read": 0, "changed": 0, "forgotten": 0, "foreign": 0}
+        newest = row.cursor
+        for page in studio.items(row.project, _touched_since(row.cursor)):
+            newest = max([newest, *(stamp(item.get("updated_at")) for item in page)])
+            counts["read"] += len(page)
+            counts["changed"] += _take(runtime, dataset, page, users)
+            if progress is not None:
+                progress(counts["read"], max(remote.items, counts["read"] + 1))
+        _note(runtime, row, cursor=newest)
+        with runtime.sessions() as session:
+            known = select(func.count()).select_from(LabelingItem)
+            number = session.scalar(known.where(LabelingItem.dataset_id == dataset.id))
+        if number != remote.items or row.swept_at is None or now() - row.swept_at > _SWEEP_EVERY:
+            counts |= _sweep(runtime, studio, row, dataset)
+        return counts
+    finally:
+        studio.close()
+
+
+def _touched_since(cursor: str) -> list[dict[str, Any]]:
+    touched = {"filter": "filter:tasks:updated_by", "operator": "empty", "type": "List", "value": False}
+    if not cursor:
+        return [touched]
+    since = stamp(datetime.fromisoformat(cursor) - _OVERLAP)
+    changed = {"filter": "filter:tasks:updated_at", "operator": "greater", "type": "Datetime", "value": since}
+    return [touched, changed]
+
+
+def _take(
+    runtime: Runtime, dataset: Dataset, page: Sequence[Mapping[str, Any]], users: Mapping[int, str]
+) -> int:
+    changed = 0
+    with transaction(runtime.sessions) as session:
+        rows = session.execute(
+            select(LabelingItem, Image)
+            .join(Image, Image.id == LabelingItem.image_id)
+            .where(
+                LabelingItem.dataset_id == dataset.id, LabelingItem.item.in_([item["id"] for item in page])
+            )
+        ).all()
+        known = {item.item: (item, image) for item, image in rows}
+        for remote in page:
+            if int(remote["id"]) in known:
+                item, image = known[int(remote["id"])]
+                changed += _take_one(session, dataset, item, image, remote, users)
+    return changed
+
+
+def _take_one(
+    session: Session,
+    dataset: Dataset,
+    item: LabelingItem,
+    image: Image,
+    remote: Mapping[str, Any],
+    users: Mapping[int, str],
+) -> bool:
+    annotations = remote.get("annotations") or []
+    opinion = opinion_of(annotations, item.sent_at)
+    if opinion is None:
+        withdrawn = item.annotated != "" or (item.sent != "" and not is_ours(annotations, item.sent_at))
+        if not withdrawn or image.label_source != SOURCE:
+            item.annotated = ""
+            return False
+        item.annotated, item.sent = "", ""
+        label, source = _of_the_source(session, dataset, image)
+        return store.apply(session, image, label, source=source)
+    if opinion.at == item.annotated:  # read before
+        return False
+    item.annotated = opinion.at
+    author = users.get(opinion.user or 0, "")
+    if opinion.skipped:
+        label = store.label_of(image)
+        return store.apply(session, image, label, source=SOURCE, author=author, skipped=True)
+    label = _label(session, dataset, image, opinion)
+    at = datetime.fromisoformat(opinion.at) if opinion.at else now()
+    return store.apply(session, image, label, source=SOURCE, author=author, at=at)
+
+
+def _label(session: Session, dataset: Dataset, image: Image, opinion: Opinion) -> Label | None:
+    """What the annotation says; None where it chooses no class."""
+    found: list[Found] = []
+    said: Label = labeling_of(dataset).label_from_result(
+        opinion.result, width=image.width or 0, height=image.height or 0
+    )
+    said, outside = inside(said, image.width or 0, image.height or 0)
+    if outside:
+        found.append(
+            Found("region_outside", f"{outside} regions of its annotation reach beyond the image", image.key)
+        )
+    session.execute(
+        delete(Finding).where(
+            Finding.dataset_id == dataset.id, Finding.source == _FINDINGS, Finding.key == image.key
+        )
+    )
+    findings.add(session, dataset, _FINDINGS, found)
+    if plugins.plugin_for_type(dataset.type).label_form == "regions":
+        return said
+    return None if not said.name else Label(said.name[:MAX_LABEL])
+
+
+def _of_the_source(session: Session, dataset: Dataset, image: Image) -> tuple[Label | None, str]:
+    """What the other sources say of an image: the newest change of one of them, else its folder."""
+    last = session.scalar(
+        select(LabelChange)
+        .where(LabelChange.image_id == image.id, LabelChange.source != SOURCE)
+        .order_by(LabelChange.id.desc())
+        .limit(1)
+    )
+    if last is not None:
+        return (None if last.after is None else label_from_json(last.after)), last.source
+    folder = by_key(dataset.type, dataset.prefix)(image.key)
+    return (None, SOURCE) if folder is None else (Label(folder.name), folder.source)
+
+
+def _sweep(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset) -> dict[str, int]:
+    """Compare all ids."""
+    there: set[int] = set()
+    foreign = 0
+    for page in studio.items(row.project, whole=False):
+        there.update(int(item["id"]) for item in page)
+        foreign += sum(image_id_of(item) is None for item in page)
+    with transaction(runtime.sessions) as session:
+        items = session.scalars(select(LabelingItem).where(LabelingItem.dataset_id == dataset.id)).all()
+        gone = [item for item in items if item.item not in there]
+        for item in gone:
+            session.delete(item)
+        found = [Found("foreign_item", f"{foreign:,} items of its project were not made by Sightloop")]
+        findings.replace(session, dataset, _FINDINGS, found if foreign else [], ["foreign_item"])
+        session.execute(update(LabelingProject).where(LabelingProject.id == row.id).values(swept_at=now()))
+    return {"forgotten": len(gone), "foreign": foreign}
