@@ -1,0 +1,18 @@
+"""How the time of a training is divided between finding text and reading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_LEAST, _MOST = 0.25, 0.75
+
+
+def detector_share(metrics: Mapping[str, float]) -> float:
+    """The share for finding text, from what goes wrong before training: the part of all mistakes that are
+    boxes. `metrics` are those of `plugins.ocr.evaluate`; neither network gets less than a quarter.
+    """
+    boxes = 1 - metrics["detection_f1"]
+    reading = metrics["detection_f1"] * (1 - metrics["exact_match_loose"])
+    if boxes + reading <= 0:
+        return 0.5
+    return min(max(boxes / (boxes + reading), _LEAST), _MOST)

@@ -1,0 +1,103 @@
+"""One network's training: first the layers near its answer, then all of it; done once for all attempts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from plugins import fitting
+from plugins.contract import TrainingContext
+from plugins.fitting import Fitted, Plan, Work
+from plugins.ocr.trainer import freezing
+
+_FROZEN = 0.1  # share of the time in which only the layers near the answer are trained
+_CHECKPOINT_SECONDS = 30.0
+
+
+class Repeating(Work, Protocol):
+    """A work that knows how many batches an epoch has."""
+
+    @property
+    def steps(self) -> int:
+        """Batches of one epoch."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """How long: at most so many epochs, and all but `reserve` seconds of what is left of the time budget."""
+
+    epochs: int
+    reserve: float
+
+
+def train(context: TrainingContext, name: str, work: Repeating, span: Span) -> Fitted:
+    """Fit the work's network, or read what an earlier attempt had fitted; the network then holds the best
+    weights, which may be those that it came with. `name` is that of the files and of the fact.
+    """
+    first = max(1, round(_FROZEN * span.epochs))
+    plan = Plan(
+        epochs=first,
+        batches=work.steps,
+        reserve=_reserve_of_first(context, name, span),
+        seed=context.params.seed,
+        checkpoint_seconds=_CHECKPOINT_SECONDS,
+        name=f"{name}-first",
+    )
+    freezing.freeze(work.model)
+    try:
+        fitted = _once(context, work, plan)
+    finally:
+        freezing.free(work.model)
+    if fitted.ending != "stopped" and span.epochs > first:
+        work.model.load_state_dict(fitted.last)
+        plan = replace(
+            plan,
+            epochs=span.epochs - first,
+            reserve=span.reserve,
+            seed=plan.seed + 1,
+            name=name,
+            before=fitted.epochs,
+        )
+        fitted = _better(fitted, _once(context, work, plan))
+    work.model.load_state_dict(fitted.best)
+    context.fact(f"{name}_epochs", round(fitted.epochs, 2))
+    return fitted
+
+
+def _reserve_of_first(context: TrainingContext, name: str, span: Span) -> float:
+    """Seconds of the time budget that are not for the first part, the same in every attempt."""
+    left = context.time_left() - span.reserve
+    if not math.isfinite(left):
+        return span.reserve
+    path = context.folder / f"{name}-time.safetensors"
+    if not path.is_file():
+        reserve = span.reserve + (1 - _FROZEN) * max(left, 0.0)
+        context.checkpoint()
+        fitting.write_checkpoint(path, {}, {"reserve": reserve})
+    return float(fitting.read_checkpoint(path)[1]["reserve"])
+
+
+def _once(context: TrainingContext, work: Work, plan: Plan) -> Fitted:
+    """Fit, unless an earlier attempt came to the end of it."""
+    path = context.folder / f"{plan.name}-fitted.safetensors"
+    if path.is_file():
+        tensors, record = fitting.read_checkpoint(path)
+        return Fitted(fitting.part(tensors, "best."), fitting.part(tensors, "last."), **record)
+    fitted = fitting.fit(context, work, plan)
+    if fitted.ending != "stopped":
+        record = {key: getattr(fitted, key) for key in ("score", "best_epoch", "epochs", "ending")}
+        tensors = {f"best.{name}": value for name, value in fitted.best.items()}
+        tensors |= {f"last.{name}": value for name, value in fitted.last.items()}
+        context.checkpoint()
+        fitting.write_checkpoint(path, tensors, record)
+    return fitted
+
+
+def _better(first: Fitted, second: Fitted) -> Fitted:
+    """The second with the best weights of both."""
+    epochs = first.epochs + second.epochs
+    if first.score > second.score:
+        return Fitted(first.best, second.last, first.score, first.best_epoch, epochs, second.ending)
+    best_epoch = first.epochs + second.best_epoch
+    return Fitted(second.best, second.last, second.score, best_epoch, epochs, second.ending)

@@ -1,0 +1,245 @@
+"""What both networks are trained with and on: targets, patches, lines, stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from plugins.contract import Region, TrainingStopped
+from plugins.fitting import Score, Share
+from plugins.ocr import geometry
+from plugins.ocr.augment import Policy
+from plugins.ocr.params import OcrParams
+from plugins.ocr.targets import shrink, target
+from plugins.ocr.trainer import pages, stage
+from plugins.ocr.trainer.budget import detector_share
+from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
+from plugins.ocr.trainer.lines import Lines, Shape, along_the_line, cut
+from plugins.ocr.trainer.recogniser import RecogniserTraining, batch, batch_sizes, view
+from plugins.ocr.trainer.stage import Span
+from plugins.ocr.trainer.turning import turn
+from tests.plugins.context import MemoryContext
+from tests.plugins.ocr_pages import TinyDetector, TinyRecogniser, page
+
+CHARACTERS = (*"AB0123456789", " ")
+SHAPE = Shape(48, 8)
+
+
+def context(folder: Path, *, turned: bool = False, pages: int = 3) -> MemoryContext:
+    made = [page(number, turned=turned) for number in range(pages)]
+    return MemoryContext(
+        folder=folder,
+        params=OcrParams(),
+        labels=(),
+        snapshot=[one for one, _ in made],
+        data={one.key: data for one, data in made},
+        algorithm="ocr-high-performance",
+    )
+
+
+def lines_of(made: MemoryContext) -> Lines:
+    side = pages.pages(made, "train")
+    return cut(side, pages.texts(side), made.folder / "lines.bin", SHAPE, lambda: False)
+
+
+def box(left: float, top: float, right: float, bottom: float) -> geometry.Quads:
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
+
+
+def detector_work(made: MemoryContext, scores: list[float]) -> DetectorTraining:
+    torch.manual_seed(0)
+    patches = Patches((128, 64), lambda width, height: 1.0, Policy(), 2)
+    queue = iter(scores)
+    side = pages.pages(made, "train")
+    return DetectorTraining(made, TinyDetector(), side, patches, lambda _: Score(next(queue)), 1e-2)
+
+
+def test_a_kernel_lies_inside_of_its_text_by_the_rule_of_dbnet() -> None:
+    kernel = shrink(box(10, 10, 110, 30))
+    assert kernel is not None
+    distance = 2000 * (1 - 0.4**2) / 240
+    assert kernel.min(0) == pytest.approx([10 + distance, 10 + distance], abs=0.05)
+    assert kernel.max(0) == pytest.approx([110 - distance, 30 - distance], abs=0.05)
+    assert shrink(box(10, 10, 10, 30)) is None
+
+
+def test_ignored_and_tiny_texts_are_not_asked_about() -> None:
+    outlines = [box(10, 10, 110, 30), box(10, 40, 110, 60), box(10, 70, 60, 71)]
+    made = target(outlines, [False, True, False], (128, 96))
+    assert made.kernels[20, 60] == 1 and made.counted[20, 60] == 1
+    assert made.kernels[50, 60] == 0 and made.counted[50, 60] == 0
+    assert made.counted[70, 30] == 0
+    assert made.counted.mean() > 0.7
+
+
+def test_a_patch_and_its_target_show_the_same_place(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    work = detector_work(made, [0.0])
+    for number in range(6):
+        pixels, wanted = work.patch(number % 3, (0, number))
+        assert pixels.shape == (64, 128, 3) and wanted.kernels.shape == (64, 128)
+    plain = Patches((224, 96), lambda width, height: 1.0, Policy(0, 0, 0, 0, 1.0, 0), 2)
+    still = replace_patches(work, plain)
+    pixels, wanted = still.patch(0, (0, 0))
+    inside = cv2.dilate(wanted.kernels, np.ones((15, 15), np.uint8)) > 0
+    dark = pixels.mean(2) < np.median(pixels) * 0.6
+    assert dark.any() and dark[inside].mean() > 5 * max(dark[~inside].mean(), 1e-4)
+
+
+def replace_patches(work: DetectorTraining, patches: Patches) -> DetectorTraining:
+    work.patches = patches
+    return work
+
+
+def test_low_images_get_low_and_wide_patches(tmp_path: Path) -> None:
+    side = pages.pages(context(tmp_path), "train")
+    assert patch_size(side, lambda width, height: 1.0, 512, 32) == (256, 128)
+    assert patch_size(side, lambda width, height: 8.0, 512, 32) == (512, 512)
+    low = pages.Pages([replace(one, width=1000, height=60) for one in side.examples], side.read)
+    assert patch_size(low, lambda width, height: 1.0, 256, 32) == (512, 64)
+
+
+def test_lines_keep_the_shape_of_their_boxes(tmp_path: Path) -> None:
+    lines = lines_of(context(tmp_path))
+    assert len(lines) == 6
+    for place, text in enumerate(pages.texts(pages.pages(context(tmp_path), "train"))):
+        width, height = geometry.sides(text.corners)
+        assert abs(lines.widths[place] - 48 * width / height) <= 8
+        shown = view(lines, place, None)
+        assert shown.shape == (48, lines.widths[place], 3)
+        assert shown.min() < 80 and shown.max() > 200  # there is writing on it
+
+
+def test_a_long_line_is_not_squeezed_and_a_text_too_long_for_its_box_stays_out(tmp_path: Path) -> None:
+    assert SHAPE.width_of(box(0, 0, 1500, 30), "x") == 2400
+    assert SHAPE.width_of(box(0, 0, 60, 30), "1234567890") == 96
+    assert SHAPE.width_of(box(0, 0, 60, 30), "1" * 60) is None
+    assert SHAPE.width_of(box(0, 0, 60, 0), "1") is None
+    made = context(tmp_path)
+    long = Region(made.snapshot[0].regions[0].points, "x1" * 100)
+    made.snapshot = [replace(made.snapshot[0], regions=(long,)), *made.snapshot[1:]]
+    lines = lines_of(made)
+    assert lines.too_long == ["x1" * 100] and len(lines) == 4
+
+
+def test_what_is_ignored_or_not_transcribed_is_not_read(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    first = made.snapshot[0]
+    regions = (replace(first.regions[0], ignored=True), replace(first.regions[1], text=None))
+    made.snapshot = [replace(first, regions=regions)]
+    assert pages.texts(pages.pages(made, "train")) == []
+
+
+def test_text_from_bottom_to_top_is_laid_down() -> None:
+    assert geometry.sides(along_the_line(box(0, 0, 20, 100))) == (100, 20)
+    assert (along_the_line(box(0, 0, 100, 20)) == box(0, 0, 100, 20)).all()
+
+
+def test_batches_hold_every_line_once_and_are_about_equal_work(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    widths = np.sort(random.integers(16, 1200, 500))
+    sizes = batch_sizes(widths)
+    assert sum(sizes) == 500 and min(sizes[:-1]) >= 4
+    ends = np.cumsum(sizes)
+    assert all(size * widths[end - 1] <= 7000 or size == 4 for size, end in zip(sizes, ends, strict=True))
+    made = context(tmp_path)
+    work = RecogniserTraining(made, TinyRecogniser(CHARACTERS), [lines_of(made)], lambda _: Score(0), 1e-3)
+    rows = list(work.batches(0, 0, Share()))
+    assert len(rows) == work.steps and sum(map(len, rows)) == 6
+    again = list(work.batches(0, 0, Share()))
+    assert all((one.rows == other.rows).all() for one, other in zip(rows, again, strict=True))
+
+
+def test_characters_without_a_class_are_left_out() -> None:
+    made = batch([np.zeros((48, 20, 3), np.uint8)], ["A?7"], {"A": 1, "7": 2})
+    assert made.targets.tolist() == [1, 2] and made.lengths.tolist() == [2]
+    assert made.rows.shape == (1, 48, 24, 3)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_texts_marked_the_wrong_way_round_are_turned(tmp_path: Path, turned: bool) -> None:
+    made = context(tmp_path, pages=4)
+    torch.manual_seed(0)
+    work = RecogniserTraining(made, TinyRecogniser(CHARACTERS), [lines_of(made)], lambda _: Score(0), 1e-2)
+    learn(work, 150)
+    wrong = context(tmp_path, turned=turned, pages=4)
+    lines = lines_of(wrong)
+    found = turn(wrong, work.model, lines)
+    assert found == lines.turned.sum()
+    assert found >= len(lines) - 2 if turned else found == 0  # some short ones are alike both ways
+
+
+def learn(work: RecogniserTraining, epochs: int) -> list[float]:
+    """Plain training; the losses."""
+    optimizer, losses = work.optimizer(), []
+    for epoch in range(epochs):
+        for some in work.batches(epoch, 0, Share()):
+            optimizer.zero_grad()
+            loss = work.loss(some)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    return losses
+
+
+def test_a_stage_trains_the_last_layers_first_and_keeps_the_best(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    work = detector_work(made, [0.1, 0.2, 0.2, 0.9, 0.5, 0.4])
+    before = {name: value.clone() for name, value in work.model.state_dict().items()}
+    fitted = stage.train(made, "detector", work, Span(4, 0.0))
+    assert (fitted.score, fitted.best_epoch) == (0.9, 2)
+    assert all(parameter.requires_grad for parameter in work.model.parameters())
+    assert any((value != before[name]).any() for name, value in work.model.state_dict().items())
+    again = detector_work(made, [])
+    assert stage.train(made, "detector", again, Span(4, 0.0)).score == 0.9
+    assert all((value == fitted.best[name]).all() for name, value in again.model.state_dict().items())
+
+
+def test_the_start_is_kept_where_training_makes_it_worse(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    work = detector_work(made, [0.8, 0.2, 0.2, 0.1, 0.1])
+    before = {name: value.clone() for name, value in work.model.state_dict().items()}
+    assert stage.train(made, "detector", work, Span(3, 0.0)).best_epoch == 0
+    assert all((value == before[name]).all() for name, value in work.model.state_dict().items())
+
+
+def test_another_attempt_keeps_to_the_time_of_the_first(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    made.budget = 1000.0
+    first = stage._reserve_of_first(made, "detector", Span(10, 100.0))
+    assert first == pytest.approx(100 + 0.9 * 900, abs=5)
+    made.budget = 500.0
+    assert stage._reserve_of_first(made, "detector", Span(10, 100.0)) == first
+
+
+def test_a_stage_can_be_discarded(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    made.stop_at, made.discard = 1, True
+    with pytest.raises(TrainingStopped):
+        stage.train(made, "detector", detector_work(made, [0.1] * 9), Span(3, 0.0))
+
+
+def test_the_losses_fall(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    work = detector_work(made, [])
+    optimizer, losses = work.optimizer(), []
+    for epoch in range(80):
+        for some in work.batches(epoch, 0, Share()):
+            optimizer.zero_grad()
+            loss = work.loss(some)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+
+
+def test_the_time_goes_where_the_mistakes_are() -> None:
+    assert detector_share({"detection_f1": 0.9, "exact_match_loose": 0.9}) == pytest.approx(0.1 / 0.19)
+    assert detector_share({"detection_f1": 1.0, "exact_match_loose": 0.5}) == 0.25
+    assert detector_share({"detection_f1": 0.2, "exact_match_loose": 1.0}) == 0.75
+    assert detector_share({"detection_f1": 1.0, "exact_match_loose": 1.0}) == 0.5
