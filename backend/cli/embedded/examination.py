@@ -10,7 +10,7 @@ import httpx
 from redis import Redis
 from redis.exceptions import RedisError
 
-from backend.cli.embedded import health, inspection, programs
+from backend.cli.embedded import health, inspection, labelcheck, programs
 from backend.cli.embedded.diagnosis import OK, PROBLEM, Verdict
 from backend.cli.embedded.home import Choices, Home
 from backend.cli.embedded.ports import LOOPBACK, Ports
@@ -114,4 +114,6 @@ def running(home: Home, choices: Choices) -> list[Callable[[], Verdict]]:
         lambda: api(home, choices),
         lambda: workers(home, redis),
         lambda: host_token(home, choices),
+        lambda: labelcheck.label_studio(home, choices),
+        lambda: labelcheck.ml_backend(home, choices),
     ]
