@@ -130,7 +130,8 @@ class _Run:
             rate = self.optimizer.param_groups[-1]["lr"]
             told = {**rows, **score.rows}
             words = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in told.items())
-            self.context.log(f"Epoch {self.epoch} of {self.plan.epochs}: {words}.")
+            whose = self.plan.prefix.replace("_", " ")
+            self.context.log(f"Epoch {self.epoch} of {self.plan.epochs}: {whose}{words}.")
             self._report({**told, "learning_rate": rate, "time_left": self.context.time_left()})
         self.good = self._collect()
         self._save_if_due(self.plan.checkpoint_seconds)
@@ -216,7 +217,8 @@ class _Run:
             return
         for name, value in rows.items():
             if math.isfinite(value):
-                self.context.report(name, value, epoch=self.plan.before + self.done)
+                epoch = self.plan.before + self.done
+                self.context.report(f"{self.plan.prefix}{name}", value, epoch=epoch)
 
     def _roll_back(self) -> None:
         self.roll_backs += 1

@@ -55,7 +55,8 @@ class Plan:
     """How long and how. `warmup` and `final_rate` are shares of all steps and of the highest learning rate;
     `reserve` are seconds of the time budget left to the caller; `patience` counts epochs without a better
     score. `name` is that of the checkpoint: a training that fits twice gives two, and says with `before` how
-    many epochs of earlier fits are counted in where this one reports.
+    many epochs of earlier fits are counted in where this one reports; one that trains several networks tells
+    their metrics apart by `prefix`.
     """
 
     epochs: int
@@ -70,6 +71,7 @@ class Plan:
     checkpoint_seconds: float = 15.0
     name: str = "checkpoint"
     before: float = 0.0
+    prefix: str = ""
 
 
 @dataclass(frozen=True)

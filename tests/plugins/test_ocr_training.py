@@ -194,6 +194,8 @@ def test_a_stage_trains_the_last_layers_first_and_keeps_the_best(tmp_path: Path)
     fitted = stage.train(made, "detector", work, Span(4, 0.0))
     assert (fitted.score, fitted.best_epoch) == (0.9, 2)
     assert all(parameter.requires_grad for parameter in work.model.parameters())
+    epochs = [row["epoch"] for row in made.rows if row["name"] == "detector_loss"]
+    assert epochs == [1, 2, 3, 4]
     assert any((value != before[name]).any() for name, value in work.model.state_dict().items())
     again = detector_work(made, [])
     assert stage.train(made, "detector", again, Span(4, 0.0)).score == 0.9

@@ -43,6 +43,7 @@ def train(context: TrainingContext, name: str, work: Repeating, span: Span) -> F
         seed=context.params.seed,
         checkpoint_seconds=_CHECKPOINT_SECONDS,
         name=f"{name}-first",
+        prefix=f"{name}_",
     )
     freezing.freeze(work.model)
     try:
