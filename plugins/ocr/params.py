@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-BASES = ("ppocrv6-small", "doctr")
-DEFAULT_BASE = BASES[0]
+from plugins.ocr.catalogue import NAMES
+
 SIDES = (256, 320, 384, 448, 512, 544, 576, 640, 736, 832, 960)
 
 
@@ -14,8 +14,8 @@ class OcrParams:
     """Parameters of `ocr-high-performance`; None means: chosen from the data."""
 
     base: str = field(
-        default=DEFAULT_BASE,
-        metadata={"help": "The pretrained networks to start from.", "choices": BASES},
+        default=NAMES[0],
+        metadata={"help": "The pretrained networks to start from.", "choices": NAMES},
     )
     input_side: int | None = field(
         default=None,
