@@ -15,7 +15,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.datasets import findings
-from backend.datasets.findings import Found
+from backend.datasets.findings import Found, Source
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Finding, Image, Operation
 from backend.db import now, transaction
@@ -34,7 +34,7 @@ from plugins.contract import Label
 from plugins.regions import label_from_json
 
 SOURCE = "label_studio"
-_FINDINGS = "labeling"
+_FINDINGS: Source = "labeling"
 _OVERLAP = timedelta(minutes=1)  # transactions of Label Studio that were still open at the last reading
 _SWEEP_EVERY = timedelta(days=1)
 

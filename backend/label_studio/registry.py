@@ -79,7 +79,10 @@ def hint(redis: Redis, project_id: int) -> None:
 def take_hints(redis: Redis) -> list[int]:
     """The projects that were hinted at since the last question. Raises `QueueUnavailable`."""
     try:
-        found = redis.pipeline().hkeys(_HINTS).delete(_HINTS).execute()[0]
+        pipe = redis.pipeline()
+        pipe.hkeys(_HINTS)
+        pipe.delete(_HINTS)
+        found = pipe.execute()[0]
     except RedisError as error:
         raise QueueUnavailable(f"the queue does not answer ({type(error).__name__})") from None
     return [int(key) for key in found]
