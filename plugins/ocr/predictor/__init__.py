@@ -1,0 +1,114 @@
+"""Finds and reads text: a detector and a recogniser on ONNX Runtime, NumPy and OpenCV; no framework.
+
+An image is looked at in the size that `detection.Sides` says, in overlapping parts if it is large. What is
+found is cut out along its own direction, read in batches of like width (no line is squeezed; those too long
+for one look are split at a gap), read upside down as well where that is in doubt, and answered in reading
+order (see `order`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from plugins.contract import DecodedImage, Output, PluginError, Prediction
+from plugins.ocr.predictor import detection
+from plugins.ocr.predictor.detection import Map, Sides, Thresholds
+from plugins.ocr.predictor.lines import Reader, along_the_line, crop
+from plugins.ocr.predictor.network import Floats, Network, Pixels, open_network
+from plugins.ocr.predictor.order import reading_order
+
+__all__ = ["Map", "OcrPredictor", "Pixels", "Sides", "Thresholds", "open_predictor"]
+
+_CROPS = 512  # cut out and read at a time, so that memory does not grow with the number of texts
+
+
+class OcrPredictor:
+    """Maps images to texts; thread-safe, as ONNX Runtime sessions are."""
+
+    def __init__(
+        self,
+        detector: Network,
+        reader: Reader,
+        sides: Sides,
+        thresholds: Thresholds,
+        *,
+        least_confidence: float,
+    ) -> None:
+        self._detector, self._reader = detector, reader
+        self.sides, self.thresholds, self.least_confidence = sides, thresholds, least_confidence
+
+    @property
+    def wanted_side(self) -> None:
+        """None: text is small, so images are wanted as they are."""
+        return
+
+    def predict(self, images: Sequence[DecodedImage]) -> list[Prediction]:
+        """The texts of each image in reading order. Raises `PluginError`."""
+        return [Prediction(self._texts(pixels(image))) for image in images]
+
+    def detect(self, image: Pixels) -> tuple[detection.Quads, Floats]:
+        """Corners (n, 4, 2) of the texts in pixels, and how probable each is (n)."""
+        return detection.quadrilaterals(self.map(image), self.thresholds)
+
+    def map(self, image: Pixels) -> Map:
+        """What the detector answers for an image (height, width, 3; blue, green, red)."""
+        return detection.probabilities(image, self._detector, self.sides)
+
+    def read(self, image: Pixels, quads: detection.Quads) -> list[Output]:
+        """What stands in each of these boxes (n, 4, 2; pixels, corners in any reading direction), in their
+        order, however uncertain; an empty text where nothing is read. The corners of an answer begin where
+        its reading does.
+        """
+        height, width = image.shape[:2]
+        outputs = []
+        for start in range(0, len(quads), _CROPS):
+            some = [along_the_line(one) for one in np.asarray(quads[start : start + _CROPS], np.float32)]
+            crops = [crop(image, one, self._reader.height) for one in some]
+            for corners, reading in zip(some, self._reader.read(crops), strict=True):
+                placed = np.roll(corners, -2, axis=0) if reading.turned else corners
+                fractions = (placed / np.array([width, height], np.float32)).clip(0, 1).tolist()
+                pos = tuple((float(x), float(y)) for x, y in fractions)
+                outputs.append(Output(reading.text, reading.conf, pos))
+        return outputs
+
+    def _texts(self, image: Pixels) -> tuple[Output, ...]:
+        quads, _ = self.detect(image)
+        outputs = self.read(image, quads)
+        order = reading_order(quads)
+        return tuple(
+            outputs[place]
+            for place in order
+            if outputs[place].label and outputs[place].conf >= self.least_confidence
+        )
+
+
+def pixels(image: DecodedImage) -> Pixels:
+    """A decoded image as blue, green and red (height, width, 3)."""
+    return np.asarray(cv2.cvtColor(np.asarray(image.image), cv2.COLOR_RGB2BGR), np.uint8)
+
+
+def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> OcrPredictor:
+    """Open the model of a bundle or draft; see `plugins.contract.OpenPredictor`. Raises `PluginError`."""
+    try:
+        finding, reading = model["detector"], model["recogniser"]
+        detector = open_network(folder, finding, threads=threads)
+        recogniser = open_network(folder, reading, threads=threads)
+        characters = model["vocabulary"]
+        if recogniser.classes != len(characters) + 1:
+            raise ValueError(f"{recogniser.classes} classes for {len(characters)} characters")
+        reader = Reader(
+            recogniser,
+            characters,
+            widest=int(reading["widest"]),
+            turn_below=float(reading["turn_below"]),
+        )
+        sides, thresholds = detection.sides_of(finding), detection.thresholds_of(finding)
+        least_confidence = float(reading["least_confidence"])
+    except Exception as error:  # a damaged bundle: missing keys, other types, what ONNX Runtime raises
+        raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
+    return OcrPredictor(detector, reader, sides, thresholds, least_confidence=least_confidence)
