@@ -19,6 +19,7 @@ from plugins.ocr.targets import shrink, target
 from plugins.ocr.trainer import pages, stage
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
+from plugins.ocr.trainer.found import texts_in
 from plugins.ocr.trainer.lines import Lines, Shape, along_the_line, cut
 from plugins.ocr.trainer.recogniser import RecogniserTraining, batch, batch_sizes, view
 from plugins.ocr.trainer.stage import Span
@@ -245,3 +246,15 @@ def test_the_time_goes_where_the_mistakes_are() -> None:
     assert detector_share({"detection_f1": 1.0, "exact_match_loose": 0.5}) == 0.25
     assert detector_share({"detection_f1": 0.2, "exact_match_loose": 1.0}) == 0.75
     assert detector_share({"detection_f1": 1.0, "exact_match_loose": 1.0}) == 0.5
+
+
+def test_a_box_that_was_found_teaches_the_text_of_the_one_region_that_it_holds() -> None:
+    regions = tuple(
+        Region(tuple((float(x), float(y)) for x, y in corners), text)
+        for corners, text in ((box(10, 10, 60, 30), "left"), (box(62, 10, 112, 30), "right"))
+    )
+    example = replace(page(0)[0], regions=(*regions, replace(regions[0], ignored=True)))
+    boxes = np.array([box(8, 9, 61, 32), box(8, 9, 114, 32), box(70, 10, 112, 30), box(150, 50, 200, 80)])
+    (only,) = texts_in(4, example, boxes)
+    assert (only.page, only.text) == (4, "left") and (only.corners == boxes[0]).all()
+    assert texts_in(0, example, boxes[:0]) == []
