@@ -52,7 +52,7 @@ def export(
     """
     folder.mkdir(parents=True, exist_ok=True)
     sides, thresholds = sides or Sides(), thresholds or Thresholds()
-    model = {
+    model: dict[str, Any] = {
         "vocabulary": list(recogniser.characters),
         "detector": {
             "file": DETECTOR,
@@ -138,7 +138,7 @@ def graph(network: Detector | Recogniser) -> onnx.ModelProto:
         torch.onnx.export(
             _Probabilities(copy.deepcopy(network).cpu().eval()),
             (example,),
-            stream,
+            stream,  # type: ignore[arg-type]  # the older exporter writes to streams, its types do not say so
             input_names=["images"],
             output_names=["probabilities"],
             dynamic_axes={"images": free, "probabilities": last},

@@ -138,8 +138,10 @@ def kernels(map: Map, binarise: float, least_size: float) -> Kernels:
         for contour, links in zip(contours, [] if hierarchy is None else hierarchy[0], strict=True)
         if links[3] < 0  # no hole in another one
     ]
-    found = sorted((cv2.minAreaRect(contour) for contour in outer), key=lambda one: -one[1][0] * one[1][1])
-    found = [one for one in found if min(one[1]) >= least_size][:_MOST_BOXES]
+    # Centre, size and angle of each, as OpenCV has them.
+    found: list[Any] = [cv2.minAreaRect(contour) for contour in outer]
+    found = [one for one in found if min(one[1]) >= least_size]
+    found = sorted(found, key=lambda one: -one[1][0] * one[1][1])[:_MOST_BOXES]
     scores = [_score(map.values, np.asarray(cv2.boxPoints(one), np.float32)) for one in found]
     return Kernels(
         np.array([one[0] for one in found], np.float32).reshape(-1, 2),
@@ -174,7 +176,7 @@ def unclipped(kernels: Kernels, ratio: float) -> Quads:
     quarters = np.round(kernels.angles / 90).astype(int)
     places = (np.arange(4)[None] - quarters[:, None]) % 4
     turned = np.take_along_axis(corners, places[:, :, None], 1)
-    return (kernels.centres[:, None] + turned).astype(np.float32)
+    return np.asarray(kernels.centres[:, None] + turned, np.float32)
 
 
 def quadrilaterals(map: Map, thresholds: Thresholds) -> tuple[Quads, Floats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -160,7 +161,7 @@ def split(line: Pixels, widest: int) -> tuple[list[Pixels], list[str]]:
         gaps.append(" " if right - left >= _SPACE * height else "")
         cuts.append(cut)
     cuts.append(width)
-    return [line[:, start:end] for start, end in zip(cuts, cuts[1:], strict=False)], gaps
+    return [line[:, start:end] for start, end in pairwise(cuts)], gaps
 
 
 def _quietest(flat: npt.NDArray[np.bool_], contrast: Floats, start: int) -> int:

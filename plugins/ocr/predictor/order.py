@@ -27,7 +27,7 @@ _DEEPEST = 4
 
 
 def reading_order(corners: Quads) -> list[int]:
-    """The places of the texts (n, 4, 2), their first sides in reading direction, in the order to read them."""
+    """The places of the texts (n, 4, 2), their first sides in reading direction, in reading order."""
     if len(corners) < 2:
         return list(range(len(corners)))
     boxes = _upright(corners.astype(np.float64))
