@@ -13,12 +13,72 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol
+
+from plugins.contract.labels import (
+    Example,
+    Label,
+    Point,
+    Region,
+    Split,
+)
+from plugins.contract.predicting import (
+    Decision,
+    DecodedImage,
+    Embedder,
+    Evidence,
+    Explainer,
+    OpenPredictor,
+    OpenPretrained,
+    Output,
+    Prediction,
+    Predictor,
+    Reader,
+)
+from plugins.contract.selecting import (
+    Doubt,
+    Pick,
+    Selection,
+)
+
+__all__ = [
+    "API_VERSION",
+    "Algorithm",
+    "AttemptLost",
+    "Decision",
+    "DecodedImage",
+    "Doubt",
+    "Draft",
+    "Embedder",
+    "Evaluate",
+    "Evaluation",
+    "Evidence",
+    "Example",
+    "Explainer",
+    "Illustrate",
+    "IllustrateMistakes",
+    "Label",
+    "Labeling",
+    "OpenPredictor",
+    "OpenPretrained",
+    "Output",
+    "Pick",
+    "Plugin",
+    "PluginError",
+    "Point",
+    "Prediction",
+    "Predictor",
+    "Previous",
+    "Reader",
+    "Region",
+    "Selection",
+    "Split",
+    "Train",
+    "TrainingContext",
+    "TrainingStopped",
+]
 
 API_VERSION = 1
-
-Split = Literal["train", "validation", "test"]
-Point = tuple[float, float]
 
 
 class PluginError(Exception):
@@ -47,225 +107,6 @@ class Algorithm:
     title: str
     description: str
     params: type[Any]
-
-
-@dataclass(frozen=True)
-class Region:
-    """One marked place of an image, as a rule a line or word of text.
-
-    `points` are pixels of the upright image (EXIF orientation applied), x to the right and y down, fractions
-    of a pixel allowed. A `rectangle` has four: upper left, upper right, lower right, lower left in reading
-    direction, so that a rotated one starts where its text starts; a `polygon` has three or more, in order.
-    `text` is None where nobody has transcribed it yet. `label` is the kind of region (Text, Handwriting), or
-    empty. `ignored` regions (illegible, difficult) are neither learned from nor counted. `id` is stable
-    within its image, or empty. `extra` holds JSON values that the format it came from wants back.
-    """
-
-    points: tuple[Point, ...]
-    text: str | None = None
-    label: str = ""
-    shape: Literal["rectangle", "polygon"] = "rectangle"
-    ignored: bool = False
-    id: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Label:
-    """What is known about one image: a class name, or text regions (none of them: an image without text)."""
-
-    name: str | None = None
-    regions: tuple[Region, ...] = ()
-
-
-@dataclass(frozen=True)
-class Example:
-    """One labelled image of a frozen snapshot. `label` is a class name; `regions` are for OCR.
-
-    `content_hash` is the sha256 of the bytes in hex; `size` their number; `group` names near-duplicates
-    that stand on one side of the split. `width` and `height` are pixels of the upright image (0: not known).
-    """
-
-    key: str
-    etag: str
-    size: int
-    content_hash: str
-    split: Split
-    label: str | None = None
-    regions: tuple[Region, ...] = ()
-    group: str = ""
-    width: int = 0
-    height: int = 0
-
-
-@dataclass(frozen=True)
-class Output:
-    """One answer: a class, or a text region with its four corners `pos` as fractions 0..1 of the image's
-    width and height (upper left, upper right, lower right, lower left in reading direction).
-
-    `conf` is in 0..1.
-    """
-
-    label: str
-    conf: float
-    pos: tuple[Point, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What to do with an answer: act on `label` (then `reason` is empty), or on none of the classes.
-
-    The reasons for none: `not_sure`, no class is likely enough; `unlike_training`, the image is not like
-    those that the model has learned from.
-    """
-
-    label: str | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The outputs for one image; of a classifier all classes by falling confidence. `decision` is None for
-    models that have learned no thresholds.
-    """
-
-    outputs: tuple[Output, ...]
-    decision: Decision | None = None
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Where in an image a model found what speaks for a class.
-
-    `grid` is laid evenly over the whole upright image, its rows from top to bottom, each from left to right.
-    Its values are in -1..1: above 0 the place speaks for `label`, below 0 for other classes, and the place
-    that says most has the absolute value 1. Times `peak` (0 or more, in natural logarithms of odds) the mean
-    of all places, plus what the model adds for the class in any image, is how far the score of `label` lies
-    above the mean score of all classes; so grids of several images compare when multiplied by their peaks.
-    """
-
-    label: str
-    grid: tuple[tuple[float, ...], ...]
-    peak: float
-
-
-class DecodedImage(Protocol):
-    """What `plugins.images.decode` returns: see there."""
-
-    @property
-    def image(self) -> Any:
-        """A `PIL.Image.Image` in RGB, upright; perhaps reduced (see `Predictor.wanted_side`)."""
-
-    @property
-    def width(self) -> int:
-        """Width of the upright image in pixels as it was sent, before any reduction."""
-
-    @property
-    def height(self) -> int:
-        """Height of the upright image in pixels as it was sent, before any reduction."""
-
-
-class Predictor(Protocol):
-    """An opened bundle. Thread-safe; holds no framework but ONNX Runtime."""
-
-    @property
-    def wanted_side(self) -> int | None:
-        """The decoder may reduce an image until its shorter side is just not below this many pixels."""
-
-    def predict(self, images: Sequence[DecodedImage]) -> list[Prediction]:
-        """One prediction an image, in order.
-
-        Raises `PluginError` when the model cannot answer for one of them.
-        """
-
-
-@runtime_checkable
-class Explainer(Protocol):
-    """A predictor that can also show where in an image the evidence for a class lies."""
-
-    def explain(self, images: Sequence[DecodedImage], labels: Sequence[str] | None = None) -> list[Evidence]:
-        """The evidence for one class an image, in order: for `labels`, else for the most likely class.
-
-        Raises `PluginError`: `cannot_explain` when this model has no such maps (also for no images, which is
-        how to ask), `unknown_label` for a label that it does not know.
-        """
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """A predictor that can also read what stands in a region that somebody has drawn."""
-
-    def read(self, image: DecodedImage, regions: Sequence[Region]) -> list[Output]:
-        """One output a region, in order: its text, and how sure that is; nothing legible is "" with 0.0.
-
-        The regions are those of `Region`: pixels of the image as it was sent (`image.width`, `image.height`),
-        of any shape; parts outside of the image are cut off. `pos` of an output is not needed.
-
-        Raises `PluginError`.
-        """
-
-
-@runtime_checkable
-class Embedder(Protocol):
-    """What can say what a network sees in images: a predictor, or a network before any training."""
-
-    @property
-    def wanted_side(self) -> int | None:
-        """See `Predictor`."""
-
-    def embed(self, images: Sequence[DecodedImage]) -> Any:
-        """What the last layer sees: an array (images, width) of finite floats; alike images, alike rows.
-
-        Raises `PluginError`: `no_features` when this model has none (also for no images, which is how to
-        ask).
-        """
-
-
-@dataclass(frozen=True)
-class Pick:
-    """An image to label: the `index` of its row, the algorithm's own measure (larger is better), and the
-    reason: `uncertain`, `different`, `typical` or `random`.
-    """
-
-    index: int
-    score: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """A label that a model contradicts which has not learned from it: the `index` of the image's row, what
-    the label says, what the model says instead, and how sure that is (0..1).
-    """
-
-    index: int
-    given: str
-    suggested: str
-    confidence: float
-
-
-class Selection(Protocol):
-    """Which labels pay and which are doubtful, by the rows of an `Embedder`: a module with these functions.
-    `labels` has the class name of each row, None for an unlabelled image.
-    """
-
-    def rank(self, rows: Any, labels: Sequence[str | None], count: int, *, seed: int) -> list[Pick]:
-        """The `count` unlabelled images to label next, the best first; fewer where there are no more."""
-
-    def doubts(self, rows: Any, labels: Sequence[str | None], groups: Sequence[str]) -> list[Doubt]:
-        """The labels that are probably wrong, the worst first. Images of one group are alike.
-
-        Raises `PluginError` (`too_few_images`) where there is too little to learn from.
-        """
-
-
-OpenPretrained = Callable[..., tuple[str, Embedder]]
-"""`open_pretrained(*, shorter_side: float, threads: int)` for images of such a shorter side in pixels: a
-version, which differs where the rows would, and the network before any training. Raises `PluginError`."""
-
-OpenPredictor = Callable[..., Predictor]
-"""`open_predictor(folder: Path, model: Mapping, *, threads: int) -> Predictor`; `model` is the part of the
-manifest that the trainer wrote (`Draft.model`), `threads` the CPU threads it may use."""
 
 
 @dataclass(frozen=True)
@@ -393,11 +234,14 @@ class TrainingContext(Protocol):
 Train = Callable[[TrainingContext], Draft]
 """`train(context) -> Draft`. It may be killed at any moment and called again with the same folder."""
 
+
 Evaluate = Callable[[Sequence[Example], Sequence[Prediction]], Evaluation]
 """`evaluate(examples, predictions) -> Evaluation`; the two sequences are of one length."""
 
+
 Illustrate = Callable[[Evaluation, Sequence[Mapping[str, Any]], Path], None]
 """`illustrate(evaluation, metric_rows, folder)` writes plots (PNG) of the evaluation and of training."""
+
 
 IllustrateMistakes = Callable[
     [Evaluation, Sequence[Example], Callable[[Example], bytes], Predictor, Path], None
