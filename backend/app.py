@@ -8,7 +8,6 @@ from flask_openapi3 import Info, OpenAPI
 from backend.api import (
     datasets,
     edge,
-    front,
     health,
     host,
     images,
@@ -20,6 +19,7 @@ from backend.api import (
     workspaces,
 )
 from backend.api.schemas import Problem
+from backend.console import pages as console
 from backend.db import transaction
 from backend.logs import configure
 from backend.runtime import Runtime
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     ):
         app.register_api(module.bp)
     app.register_blueprint(health.bp)
-    app.register_blueprint(front.bp)
+    console.install(app)
     app.register_blueprint(images.bp)
     app.register_blueprint(labeling.hooks)
 

@@ -15,7 +15,14 @@ from backend.workspaces.registry import create_token
 from backend.workspaces.tables import ApiToken, StorageConnection, Workspace
 from tests.api.conftest import Caller
 
-_OPEN = {"/api/v1/openapi.json", "/health/live", "/health/ready", "/", "/static/<path:filename>"}
+_OPEN = {
+    "/api/v1/openapi.json",
+    "/health/live",
+    "/health/ready",
+    "/",
+    "/assets/<digest>/<path:name>",
+    "/static/<path:filename>",
+}
 _ROUTE_VALUES = {
     "name": "theirs",
     "other": "theirs",

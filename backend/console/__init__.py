@@ -1,0 +1,1 @@
+"""The web console: pages, their templates and static files, over the same domain functions as the API."""
