@@ -4,18 +4,19 @@ BIN := .venv/bin
 READY := .venv/.ready
 LABEL_STUDIO := .venv-label-studio
 LABEL_STUDIO_READY := $(LABEL_STUDIO)/.ready
+ASSETS_READY := build/.assets
 DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt up down label-studio
+.PHONY: help demo test lint fmt up down label-studio assets
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) $(LABEL_STUDIO_READY) ## Set up, start the stack, train on sample images (or DATA=path/to/folder), deploy, predict
+demo: $(READY) $(LABEL_STUDIO_READY) $(ASSETS_READY) ## Set up, start the stack, train on sample images (or DATA=path/to/folder), deploy, predict
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m demo $(if $(DATA),--data "$(DATA)")
 
-test: $(READY) $(LABEL_STUDIO_READY) ## Set up and run every test
+test: $(READY) $(LABEL_STUDIO_READY) $(ASSETS_READY) ## Set up and run every test
 	$(BIN)/python -m pytest
 
 lint: $(READY) ## Check style and types
@@ -27,11 +28,13 @@ fmt: $(READY) ## Format the code
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-up: $(READY) $(LABEL_STUDIO_READY) ## Start the stack on this machine
+up: $(READY) $(LABEL_STUDIO_READY) $(ASSETS_READY) ## Start the stack on this machine
 	@$(BIN)/sightloop up
 
 down: $(READY) ## Stop the stack; its data stays
 	@$(BIN)/sightloop down
+
+assets: $(ASSETS_READY) ## Install the console's stylesheet and scripts (make demo, test and up do it too)
 
 label-studio: $(LABEL_STUDIO_READY) ## Install Label Studio (make demo, test and up do it too)
 
@@ -51,4 +54,9 @@ $(LABEL_STUDIO_READY): constraints-label-studio.txt | $(READY)
 	@$(LABEL_STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check label-studio waitress \
 		--constraint constraints-label-studio.txt
 	@$(LABEL_STUDIO)/bin/python -P backend/cli/embedded/labelserver.py template >/dev/null
+	@touch $@
+
+$(ASSETS_READY): assets/package.json assets/package-lock.json backend/console/vendoring.py | $(READY)
+	@echo "Installing the console's stylesheet and scripts from npm."
+	@$(BIN)/python -m backend.console.vendoring
 	@touch $@
