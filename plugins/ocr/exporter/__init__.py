@@ -31,6 +31,7 @@ DETECTOR, RECOGNISER = "detector.onnx", "recogniser.onnx"
 WEIGHTS = "weights.safetensors"
 _TOLERANCE = 1e-4
 _WIDEST, _TURN_BELOW, _LEAST_CONFIDENCE = 2_400, 0.9, 0.5
+_MARGIN = 0.15  # of the height, on untrained receipts worth 1.3 points of end-to-end F1
 
 
 def export(
@@ -42,13 +43,15 @@ def export(
     thresholds: Thresholds | None = None,
     least_confidence: float = _LEAST_CONFIDENCE,
     turn_below: float = _TURN_BELOW,
+    margin: float = _MARGIN,
 ) -> Mapping[str, Any]:
     """Write both networks and `weights.safetensors` (names begin with `detector.` and `recogniser.`); the
     `Draft.model` that opens them.
 
-    Texts read with less than `least_confidence` are not answered; those read with less than `turn_below` are
-    read upside down as well. Raises `PluginError`: `disk_full`, or `export_differs` when a file answers
-    otherwise than its network.
+    A found text is read with `margin`, times its height, more at both ends. Texts read with less than
+    `least_confidence` are not answered; those read with less than `turn_below` are read upside down as well.
+
+    Raises `PluginError`: `disk_full`, or `export_differs` when a file answers otherwise than its network.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sides, thresholds = sides or Sides(), thresholds or Thresholds()
@@ -66,6 +69,7 @@ def export(
             "input": dict(recogniser.input.to_json()),
             "widest": _WIDEST,
             "turn_below": turn_below,
+            "margin": margin,
             "least_confidence": least_confidence,
         },
     }

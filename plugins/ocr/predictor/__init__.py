@@ -18,7 +18,7 @@ import numpy as np
 from plugins.contract import DecodedImage, Output, PluginError, Prediction
 from plugins.ocr.predictor import detection
 from plugins.ocr.predictor.detection import Map, Sides, Thresholds
-from plugins.ocr.predictor.lines import Reader, along_the_line, crop
+from plugins.ocr.predictor.lines import Reader, along_the_line, crop, widened
 from plugins.ocr.predictor.network import Floats, Network, Pixels, open_network
 from plugins.ocr.predictor.order import reading_order
 
@@ -37,10 +37,12 @@ class OcrPredictor:
         sides: Sides,
         thresholds: Thresholds,
         *,
+        margin: float,
         least_confidence: float,
     ) -> None:
         self._detector, self._reader = detector, reader
-        self.sides, self.thresholds, self.least_confidence = sides, thresholds, least_confidence
+        self.sides, self.thresholds = sides, thresholds
+        self.margin, self.least_confidence = margin, least_confidence
 
     @property
     def wanted_side(self) -> None:
@@ -59,16 +61,17 @@ class OcrPredictor:
         """What the detector answers for an image (height, width, 3; blue, green, red)."""
         return detection.probabilities(image, self._detector, self.sides)
 
-    def read(self, image: Pixels, quads: detection.Quads) -> list[Output]:
+    def read(self, image: Pixels, quads: detection.Quads, *, margin: float = 0.0) -> list[Output]:
         """What stands in each of these boxes (n, 4, 2; pixels, corners in any reading direction), in their
         order, however uncertain; an empty text where nothing is read. The corners of an answer begin where
-        its reading does.
+        its reading does. `margin`, times the height, is how far beyond both ends of a box the text is looked
+        for.
         """
         height, width = image.shape[:2]
         outputs = []
         for start in range(0, len(quads), _CROPS):
             some = [along_the_line(one) for one in np.asarray(quads[start : start + _CROPS], np.float32)]
-            crops = [crop(image, one, self._reader.height) for one in some]
+            crops = [crop(image, widened(one, margin), self._reader.height) for one in some]
             for corners, reading in zip(some, self._reader.read(crops), strict=True):
                 placed = np.roll(corners, -2, axis=0) if reading.turned else corners
                 fractions = (placed / np.array([width, height], np.float32)).clip(0, 1).tolist()
@@ -78,7 +81,7 @@ class OcrPredictor:
 
     def _texts(self, image: Pixels) -> tuple[Output, ...]:
         quads, _ = self.detect(image)
-        outputs = self.read(image, quads)
+        outputs = self.read(image, quads, margin=self.margin)
         order = reading_order(quads)
         return tuple(
             outputs[place]
@@ -108,7 +111,7 @@ def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> O
             turn_below=float(reading["turn_below"]),
         )
         sides, thresholds = detection.sides_of(finding), detection.thresholds_of(finding)
-        least_confidence = float(reading["least_confidence"])
+        margin, least_confidence = float(reading["margin"]), float(reading["least_confidence"])
     except Exception as error:  # a damaged bundle: missing keys, other types, what ONNX Runtime raises
         raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
-    return OcrPredictor(detector, reader, sides, thresholds, least_confidence=least_confidence)
+    return OcrPredictor(detector, reader, sides, thresholds, margin=margin, least_confidence=least_confidence)

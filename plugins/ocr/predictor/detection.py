@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 Quads = npt.NDArray[np.float32]
 
 _MOST_BOXES = 2_000  # of one image: the largest
-_TILE = 1_100_000  # pixels; larger inputs are looked at in parts, so that memory does not grow with the page
+_TILE = 800_000  # pixels; larger inputs are looked at in parts, so that memory does not grow with the page
 _OVERLAP = 192  # pixels by which neighbouring parts overlap
 _ENLARGED = 4.0  # at most; more shows nothing new
 _SQUARE = np.ones((2, 2), np.uint8)

@@ -40,6 +40,15 @@ def along_the_line(corners: Quads) -> Quads:
     return np.roll(corners, -1, axis=0) if height >= UPRIGHT_FROM * width else corners
 
 
+def widened(corners: Quads, margin: float) -> Quads:
+    """Corners (4, 2) with both ends of the line moved outwards by `margin` times its height."""
+    width, height = sides(corners)
+    along = (corners[[1, 2]] - corners[[0, 3]]) * np.float32(margin * height / max(width, 1e-6))
+    return np.stack(
+        [corners[0] - along[0], corners[1] + along[0], corners[2] + along[1], corners[3] - along[1]]
+    )
+
+
 def sides(corners: Quads) -> tuple[float, float]:
     """Width and height of a quadrilateral, along its first side and across it, in pixels."""
     top, right, bottom, left = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
