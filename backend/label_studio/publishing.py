@@ -20,8 +20,9 @@ from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image, Operation
 from backend.db import now, transaction
 from backend.errors import AppError, LabelStudioRefused, NotEnoughData
-from backend.label_studio import registry
+from backend.label_studio import ml_project, registry
 from backend.label_studio.client import LabelStudio, RemoteProject, connect
+from backend.label_studio.following import follow
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.runtime import Runtime
@@ -43,8 +44,10 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
     try:
         row = ensure_project(runtime, studio, operation.dataset, operation.parameters.get("labels") or ())
         counts = _publish(runtime, studio, row, operation.dataset, progress)
+        ml_project.connect(studio, runtime.settings, operation.dataset, row.project)
     finally:
         studio.close()
+    follow(runtime, operation.dataset_id)
     return {**counts, "url": registry.url_of(runtime.settings, row)}
 
 

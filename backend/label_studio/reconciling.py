@@ -22,6 +22,7 @@ from backend.db import now, transaction
 from backend.errors import AppError, NotFound
 from backend.label_studio import registry
 from backend.label_studio.client import LabelStudio, connect, stamp
+from backend.label_studio.following import follow
 from backend.label_studio.opinions import Opinion, inside, is_ours, opinion_of
 from backend.label_studio.publishing import image_id_of, labeling_of
 from backend.label_studio.tables import LabelingItem, LabelingProject
@@ -40,8 +41,10 @@ _SWEEP_EVERY = timedelta(days=1)
 
 
 def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
-    """One reading as an operation."""
-    return reconcile(runtime, operation.dataset, progress)
+    """One reading as an operation; then predictions that an outage kept back are made up for."""
+    counts = reconcile(runtime, operation.dataset, progress)
+    follow(runtime, operation.dataset_id)
+    return counts
 
 
 def reconcile(runtime: Runtime, dataset: Dataset, progress: Progress | None = None) -> dict[str, int]:
