@@ -26,12 +26,9 @@ Run = Callable[[Runtime, Operation, Progress], dict[str, Any]]
 RUNS = {
     "sync": "workers.operations:_sync",
     "check": "workers.operations:_check",
-    "import": "backend.labels.importing:run",
     "label": "backend.label_studio.publishing:run",
     "reconcile": "backend.label_studio.reconciling:run",
     "prelabel": "workers.prelabel:run",
-    "next": "workers.next_labels:run",
-    "mistakes": "workers.label_mistakes:run",
 }
 
 

@@ -287,7 +287,7 @@ def show_operation(path: OperationPath) -> Response:
 
 @bp.post("/operations/<int:operation_id>/stop", responses={"202": OperationOut}, summary="Stop an operation")
 def stop_operation(path: OperationPath) -> Response:
-    """It ends with what it has done. Heeded by `label`, `prelabel`, `next` and `mistakes`."""
+    """It ends with what it has done. Heeded by `label` and `prelabel`."""
     with transaction(runtime().sessions) as session:
         row = session.get(Operation, path.operation_id)
         if row is None or row.dataset.workspace_id != workspace_id():

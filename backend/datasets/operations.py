@@ -17,14 +17,13 @@ from backend.datasets.tables import Dataset, Operation
 from backend.db import now
 from backend.errors import AppError, InvalidRequest, NotFound, WrongState
 
-# Read an index and its findings; import label files; write to Label Studio, read it, write predictions there;
-# order what to label next; look for wrong labels.
-KINDS = ("sync", "check", "import", "label", "reconcile", "prelabel", "next", "mistakes")
+# Read the bucket; look at the images; write to Label Studio, read it, write predictions there.
+KINDS = ("sync", "check", "label", "reconcile", "prelabel")
 ACTIVE = ("queued", "running")
 MAX_ATTEMPTS = 5
 _MAX_SHOWN = 200
 
-Kind = Literal["sync", "check", "import", "label", "reconcile", "prelabel", "next", "mistakes"]
+Kind = Literal["sync", "check", "label", "reconcile", "prelabel"]
 
 
 class AttemptRefused(Exception):
