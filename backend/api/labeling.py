@@ -77,6 +77,8 @@ class HistoryPage(Out):
 @bp.post("/datasets/<name>/labeling", responses={"202": OperationOut}, summary="Label a dataset")
 def label_dataset(path: NamePath, body: LabelingIn) -> Response:
     """Makes or updates the project in Label Studio and its items; ask for the operation to follow it."""
+    with runtime().sessions() as session:
+        datasets.get(session, workspace_id(), path.name)
     if not runtime().settings.label_studio_url:
         raise LabelStudioMissing(
             "no Label Studio is set up: start the stack with it, or set SIGHTLOOP_LABEL_STUDIO_URL and "
