@@ -48,12 +48,19 @@ def write_back(model: onnx.ModelProto, module: nn.Module, sources: Mapping[str, 
 
 
 def _weights_to_parameters(module: fx.GraphModule) -> None:
-    """Matrices, biases and what is added for each channel arrive as buffers; scalars and shapes stay so."""
+    """Matrices, biases and what is added for each channel arrive as buffers; scalars, shapes and the factors
+    of `Resize` stay so.
+    """
     holder = module.get_submodule("initializers")
+    fixed = {
+        str(node.target).rpartition(".")[2]
+        for node in module.graph.nodes
+        if node.op == "get_attr" and any(user.name.startswith("resize_") for user in node.users)
+    }
     for name, value in list(holder.named_buffers(recurse=False)):
         # Copies: onnx2torch's tensors share the memory of the file that was read.
         del holder._buffers[name]
-        if value.is_floating_point() and value.numel() > 1:
+        if value.is_floating_point() and value.numel() > 1 and name not in fixed:
             holder.register_parameter(name, nn.Parameter(value.clone()))
         else:
             holder.register_buffer(name, value.clone(), persistent=False)

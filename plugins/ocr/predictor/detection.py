@@ -159,7 +159,7 @@ def _score(values: npt.NDArray[np.uint8], corners: Quads) -> float:
     part = values[low[1] : high[1] + 1, low[0] : high[0] + 1]
     mask = np.zeros(part.shape, np.uint8)
     cv2.fillPoly(mask, [np.round(corners - low).astype(np.int32)], (1,))
-    return float(cv2.mean(part, mask)[0]) / 255
+    return float(np.asarray(cv2.mean(part, mask)).flat[0]) / 255
 
 
 def unclipped(kernels: Kernels, ratio: float) -> Quads:

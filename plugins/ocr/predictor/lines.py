@@ -17,6 +17,7 @@ Quads = npt.NDArray[np.float32]
 UPRIGHT_FROM = 1.5  # height by width from which on a text is taken to run downwards or upwards
 _BATCH = 3_200  # pixels of width in one batch; more is not faster and takes memory
 _PADDED = 1.25  # a line may be padded to this times its width
+_LONGEST = 100  # times its height: a box narrower than that holds no text
 _GREY = 127  # what training pads with
 _SEARCH = 1.0  # times the height: how far from its place a long line may be split
 _FLAT = 12.0  # contrast in a column below which nothing is written there
@@ -58,7 +59,7 @@ def sides(corners: Quads) -> tuple[float, float]:
 def crop(image: Pixels, corners: Quads, height: int) -> Pixels:
     """The text between the corners, made upright, `height` pixels high and as wide as its proportions say."""
     across, down = (max(side, 1.0) for side in sides(corners))
-    width = max(round(height * across / down), height // 4)
+    width = min(max(round(height * across / down), height // 4), _LONGEST * height)
     # Larger texts are first cut out at a whole multiple and then averaged: nothing is skipped.
     factor = max(1, int(down / height))
     size = width * factor, height * factor
