@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageEnhance
 
 from backend.datasets.similar import NEAR, NEAR_COLOUR, Hashes, near_pairs, parse, perceptual_hash
@@ -53,7 +55,7 @@ def _sets(data: Path) -> Iterator[tuple[str, list[Image.Image]]]:
     yield "brick, grass, gravel at 64", crops
 
 
-def _distances(one: Hashes, other: Hashes) -> tuple[np.ndarray, np.ndarray]:
+def _distances(one: Hashes, other: Hashes) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     bits = np.bitwise_count((one ^ other) & _WAVES).sum(axis=-1)
     colours = [
         np.abs((one[..., 3] >> shift & 0xFF).astype(int) - (other[..., 3] >> shift & 0xFF).astype(int))

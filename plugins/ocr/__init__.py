@@ -14,8 +14,8 @@ PLUGIN = Plugin(
         Algorithm(
             name="ocr-high-performance",
             title="OCR (high performance)",
-            description="Finds and reads text; two small networks that run well without a GPU (PP-OCRv6 small, "
-            "or docTR's).",
+            description="Finds and reads text; two small networks that run well without a GPU (PP-OCRv6 "
+            "small, or docTR's).",
             params=OcrParams,
         ),
     ),

@@ -55,7 +55,8 @@ def patch_matrix(
     )
     to_origin = np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1.0]])
     back = np.array([[1, 0, size[0] / 2], [0, 1, size[1] / 2], [0, 0, 1.0]])
-    return _leaning(size, policy.perspective, random) @ back @ around @ to_origin
+    whole_way: Matrix = _leaning(size, policy.perspective, random) @ back @ around @ to_origin
+    return whole_way
 
 
 def _middle(place: float, whole: float, part: float, random: Random) -> float:
@@ -75,7 +76,9 @@ def _leaning(size: tuple[int, int], most: float, random: Random) -> Matrix:
     """Corners moved by up to `most` of the sides."""
     width, height = size
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    moved = corners + random.uniform(-most, most, (4, 2)).astype(np.float32) * np.float32([width, height])
+    moved = corners + random.uniform(-most, most, (4, 2)).astype(np.float32) * np.array(
+        [width, height], np.float32
+    )
     return np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64)
 
 

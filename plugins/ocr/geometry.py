@@ -39,7 +39,8 @@ def sides(corners: Quads) -> tuple[float, float]:
 def areas(corners: Quads) -> Areas:
     """Areas (n) of convex quadrilaterals, by the shoelace formula."""
     x, y = (corners[..., axis].astype(np.float64) for axis in (0, 1))
-    return np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1)) / 2
+    doubled: Areas = np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1))
+    return doubled / 2
 
 
 def intersections(first: Quads, second: Quads) -> Areas:
@@ -60,4 +61,5 @@ def overlaps(first: Quads, second: Quads) -> Areas:
     """Intersection over union (n, m)."""
     shared = intersections(first, second)
     union = areas(first)[:, None] + areas(second)[None] - shared
-    return shared / np.maximum(union, 1e-9)
+    over: Areas = shared / np.maximum(union, 1e-9)
+    return over

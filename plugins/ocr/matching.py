@@ -60,7 +60,9 @@ def pairs(example: Example, prediction: Prediction) -> list[Pair]:
     """
     outputs = [output for output in prediction.outputs if output.pos is not None]
     size = (max(example.width, 1), max(example.height, 1))
-    found = np.array([output.pos for output in outputs], np.float32).reshape(-1, 4, 2) * np.float32(size)
+    found = np.array([output.pos for output in outputs], np.float32).reshape(-1, 4, 2) * np.array(
+        size, np.float32
+    )
     counted = [region for region in example.regions if not region.ignored]
     matched = _assign(geometry.overlaps(geometry.quads(counted), found))
     hidden = geometry.quads([region for region in example.regions if region.ignored])

@@ -76,7 +76,9 @@ def test_a_store_that_is_down_is_named(app: Flask, settings: Settings, image: in
         assert client.get(f"/images/{signed}").status_code == 502
 
 
-@pytest.mark.parametrize(("project", "secret", "status"), [(1, "", 401), (1, "wrong", 401), (99, SECRET, 404)])
+@pytest.mark.parametrize(
+    ("project", "secret", "status"), [(1, "", 401), (1, "wrong", 401), (99, SECRET, 404)]
+)
 def test_a_webhook_without_the_secret_is_refused(
     app: Flask, redis: Redis, image: int, project: int, secret: str, status: int
 ) -> None:

@@ -68,9 +68,10 @@ def _publish(runtime: Runtime, session: Session, dataset: Dataset) -> dict[str, 
 
 
 def _item(session: Session, key: str) -> LabelingItem:
-    return _one(
+    found: LabelingItem = _one(
         session, select(LabelingItem).join(Image, Image.id == LabelingItem.image_id).where(Image.key == key)
     )
+    return found
 
 
 def _one(session: Session, query: Any) -> Any:
