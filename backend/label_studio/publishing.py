@@ -23,6 +23,7 @@ from backend.errors import AppError, LabelStudioRefused, NotEnoughData
 from backend.label_studio import ml_project, registry
 from backend.label_studio.client import LabelStudio, RemoteProject, connect
 from backend.label_studio.following import follow
+from backend.label_studio.refreshing import META, refresh
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.runtime import Runtime
@@ -31,7 +32,6 @@ from plugins.contract import Label
 from plugins.regions import label_to_json
 
 BATCH = 500
-META = "sightloop_image"
 ACTIONS = (
     *("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED"),
     *("TASKS_DELETED", "PROJECT_UPDATED"),
@@ -169,10 +169,11 @@ def _publish(
     runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset, progress: Progress
 ) -> dict[str, int]:
     remote = studio.project(row.project)
-    counts = {"made": 0, "found": 0, "archived": 0, "refused": 0}
+    counts = {"made": 0, "found": 0, "archived": 0, "renewed": 0, "refused": 0}
     if remote is not None and remote.items:
         counts["found"] = adopt(runtime, studio, row, dataset)
     counts["archived"] = _archive(runtime, studio, row, dataset)
+    counts["renewed"] = refresh(runtime, dataset, progress)
     with runtime.sessions() as session:
         missing = list(
             session.scalars(

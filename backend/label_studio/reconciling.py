@@ -25,6 +25,7 @@ from backend.label_studio.client import LabelStudio, connect, stamp
 from backend.label_studio.following import follow
 from backend.label_studio.opinions import Opinion, inside, is_ours, opinion_of
 from backend.label_studio.publishing import image_id_of, labeling_of
+from backend.label_studio.refreshing import refresh
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.labels.sources import MAX_LABEL, by_key
@@ -43,6 +44,7 @@ _SWEEP_EVERY = timedelta(days=1)
 def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
     """One reading as an operation; then predictions that an outage kept back are made up for."""
     counts = reconcile(runtime, operation.dataset, progress)
+    counts["renewed"] = refresh(runtime, operation.dataset, progress)
     follow(runtime, operation.dataset_id)
     return counts
 

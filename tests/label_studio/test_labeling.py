@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from backend.datasets import operations
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image
-from backend.db import SessionFactory
+from backend.db import SessionFactory, now
 from backend.label_studio import publishing, registry
 from backend.label_studio.client import LabelStudio, connect
 from backend.label_studio.reconciling import reconcile
@@ -150,6 +151,28 @@ def test_a_skipped_item_stays_out_and_a_deleted_image_leaves(
     session.commit()
     assert _publish(runtime, session, labelled)["archived"] == 1
     assert studio.items_of(_one(session, select(LabelingProject.project)), [gone.item]) == []
+
+
+def test_a_changed_image_and_a_link_near_its_end_get_a_new_address(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    _publish(runtime, session, labelled)
+    changed, old = _item(session, "parts/nut/0.jpg"), _item(session, "parts/bolt/1.jpg")
+    project = _one(session, select(LabelingProject.project))
+    before = {
+        item["id"]: item["data"]["image"] for item in studio.items_of(project, [changed.item, old.item])
+    }
+    _image(session, changed).etag = "another"
+    changed.predicted_by = "a model"
+    old.link_expires_at = now() + timedelta(days=1)
+    session.commit()
+    assert _publish(runtime, session, labelled)["renewed"] == 2
+    after = {item["id"]: item["data"]["image"] for item in studio.items_of(project, [changed.item, old.item])}
+    assert not set(before.values()) & set(after.values())
+    assert _item(session, "parts/nut/0.jpg").predicted_by == ""
+    [there] = studio.items_of(project, [changed.item])
+    assert there["annotations"][0]["result"] == _choice("nut")
+    assert _publish(runtime, session, labelled)["renewed"] == 0
 
 
 def test_a_deleted_project_is_made_anew_and_loses_no_label(

@@ -1,0 +1,79 @@
+"""Items whose image has changed or come back, or whose link ends soon, get a new address of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from datetime import datetime
+
+from sqlalchemy import or_, select
+
+from backend.datasets import links
+from backend.datasets.progress import Progress
+from backend.datasets.tables import Dataset, Image
+from backend.db import now, transaction
+from backend.label_studio.client import LabelStudio, connect
+from backend.label_studio.faults import NotThere
+from backend.label_studio.tables import LabelingItem
+from backend.runtime import Runtime
+
+META = "sightloop_image"  # the key in an item's `meta` under which our image's id stands
+_BATCH = 50
+
+
+def refresh(runtime: Runtime, dataset: Dataset, progress: Progress) -> int:
+    """Bring them up to date; how many. What people have said of an image stays as it is, and a changed image
+    is predicted again. Label Studio is spoken to only if there are any.
+
+    Raises what the client raises; what was done by then is kept.
+    """
+    done = 0
+    with ExitStack() as stack:
+        studio: LabelStudio | None = None
+        while not progress.should_stop() and (stale := _stale(runtime, dataset)):
+            if studio is None:
+                studio = connect(runtime.settings)
+                stack.callback(studio.close)
+            expires = now() + links.LIFETIME
+            for item, image in stale:
+                _renew(runtime, studio, item, image, expires)
+            with transaction(runtime.sessions) as session:
+                for item, image in stale:
+                    _note(session.get(LabelingItem, item.id), image.etag, expires)
+            done += len(stale)
+            progress(done, done + 1)
+    return done
+
+
+def _stale(runtime: Runtime, dataset: Dataset) -> Sequence[tuple[LabelingItem, Image]]:
+    due = or_(
+        LabelingItem.etag != Image.etag,
+        LabelingItem.archived,
+        LabelingItem.link_expires_at < now() + links.RENEW_BEFORE,
+    )
+    with runtime.sessions() as session:
+        rows = session.execute(
+            select(LabelingItem, Image)
+            .join(Image, Image.id == LabelingItem.image_id)
+            .where(LabelingItem.dataset_id == dataset.id, Image.state == "present", due)
+            .order_by(LabelingItem.id)
+            .limit(_BATCH)
+        )
+        return [(item, image) for item, image in rows]
+
+
+def _renew(
+    runtime: Runtime, studio: LabelStudio, item: LabelingItem, image: Image, expires: datetime
+) -> None:
+    address = links.link(runtime.settings, image.id, image.etag, expires)
+    meta = {META: image.id, "etag": image.etag}
+    with suppress(NotThere):  # somebody has deleted it; the daily comparison of all items notices
+        studio.update_item(item.item, data={"image": address, "key": image.key}, meta=meta)
+
+
+def _note(item: LabelingItem | None, etag: str, expires: datetime) -> None:
+    if item is None:
+        return
+    if item.etag != etag:
+        item.predicted_by = ""
+    item.etag, item.archived, item.link_expires_at = etag, False, expires
