@@ -72,7 +72,8 @@ class OcrPredictor:
         for start in range(0, len(quads), _CROPS):
             some = [along_the_line(one) for one in np.asarray(quads[start : start + _CROPS], np.float32)]
             crops = [crop(image, widened(one, margin), self._reader.height) for one in some]
-            for corners, reading in zip(some, self._reader.read(crops), strict=True):
+            downwards = [abs(one[1, 0] - one[0, 0]) < abs(one[1, 1] - one[0, 1]) for one in some]
+            for corners, reading in zip(some, self._reader.read(crops, downwards), strict=True):
                 placed = np.roll(corners, -2, axis=0) if reading.turned else corners
                 fractions = (placed / np.array([width, height], np.float32)).clip(0, 1).tolist()
                 pos = tuple((float(x), float(y)) for x, y in fractions)

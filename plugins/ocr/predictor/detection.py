@@ -33,7 +33,7 @@ class Sides:
     times at most); one whose longer side would be above `most` is reduced to it.
     """
 
-    least: int = 736
+    least: int = 544
     most: int = 2_560
 
     def scale(self, width: int, height: int) -> float:

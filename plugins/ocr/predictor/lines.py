@@ -20,6 +20,7 @@ _PADDED = 1.25  # a line may be padded to this times its width
 _LONGEST = 100  # times its height: a box narrower than that holds no text
 _GREY = 127  # what training pads with
 _SEARCH = 1.0  # times the height: how far from its place a long line may be split
+_RARE = 0.15  # of confidence
 _FLAT = 12.0  # contrast in a column below which nothing is written there
 _SPACE = 0.2  # times the height: a gap from which on it is a space
 
@@ -102,15 +103,17 @@ class Reader:
         self._characters = np.array(["", *characters])
         self._widest, self._turn_below = widest, turn_below
 
-    def read(self, crops: Sequence[Pixels]) -> list[Reading]:
+    def read(self, crops: Sequence[Pixels], downwards: Sequence[bool]) -> list[Reading]:
         """What each crop says. Those that are read with a low confidence are read upside down as well, and
-        the better one of the two counts.
+        the better one of the two counts. Upside-down text is rare, and short texts often look like others
+        then, so it has to be better by `_RARE`; not so for text that runs downwards or upwards.
         """
         upright = self._lines(crops)
         doubtful = [place for place, one in enumerate(upright) if one.conf < self._turn_below]
         turned = self._lines([np.ascontiguousarray(crops[place][::-1, ::-1]) for place in doubtful])
         for place, one in zip(doubtful, turned, strict=True):
-            if one.text and one.conf > upright[place].conf:
+            lead = 0.0 if downwards[place] else _RARE
+            if one.text and one.conf > upright[place].conf + lead:
                 upright[place] = Reading(one.text, one.conf, True)
         return upright
 
