@@ -86,6 +86,11 @@ class Client:
             part.unlink(missing_ok=True)
         return target.stat().st_size
 
+    def send_file(self, path: str, source: Path) -> Resource:
+        """POST a file as it is."""
+        with source.open("rb") as file:
+            return self._json(self._send("POST", path, content=file))
+
     def wait(
         self,
         path: str,

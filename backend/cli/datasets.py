@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import click
 
-from backend.cli import show
+from backend.cli import labels, show
 from backend.cli.client import Resource, named
 from backend.cli.errors import OperationFailed
 from backend.cli.frame import Noun, Shell, Verb, pass_shell
@@ -135,6 +135,10 @@ def label(shell: Shell, name: str, labels: str, wait: bool) -> None:
     found = shell.client.get(address)
     where = found["url"] or f"soon; `sightloop datasets label {name}` says where"
     show.done(shell, found, f"Label {name} at {where} ({found['items']} items).")
+
+
+datasets.add_command(labels.import_)
+datasets.add_command(labels.export)
 
 
 def _counts(operation: Resource) -> str:

@@ -19,7 +19,7 @@ from backend.db import now
 from backend.storepaths import format_path
 
 Severity = Literal["error", "warning", "note"]
-Source = Literal["sync", "check", "labeling"]
+Source = Literal["sync", "check", "labeling", "import"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,19 @@ RULES: dict[str, Rule] = {
         "image",
         "Region outside of the image",
         "it was cut to the image; mend it in Label Studio",
+    ),
+    # label files that are imported
+    "label_left_out": Rule(
+        "warning",
+        "image",
+        "Part of a label file was not taken",
+        "mend the line in the file and import it again",
+    ),
+    "label_conflict": Rule(
+        "note",
+        "image",
+        "A stronger source says otherwise",
+        "nothing to do if that is right; else label the image in Label Studio",
     ),
     "foreign_item": Rule(
         "note",

@@ -38,4 +38,14 @@ class Problem:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Sized:
+    """An image to write: its name, its label and its pixels (0: not known)."""
+
+    name: str
+    label: Label
+    width: int = 0
+    height: int = 0
+
+
 Records = Iterator[Entry | Problem]

@@ -70,6 +70,8 @@ def test_an_operation_that_fails_exits_with_1(stack: Stack, buckets: Minio) -> N
         ((*CREATE, "x", "--type", "classification", "--path", "/tmp"), "invalid_request"),
         (("datasets", "show", "../datasets"), "not_found"),
         (("datasets", "sync", "nothing"), "not_found"),
+        (("datasets", "import", "nothing", __file__, "--format", "csv"), "not_found"),
+        (("datasets", "export", "nothing", "--format", "voc", "--output", "."), "not_found"),
         (("models", "show", "nothing"), "not_found"),
         (("models", "compare", "nothing", "other"), "not_found"),
         (("tasks", "show", "nothing"), "not_found"),

@@ -1,0 +1,93 @@
+"""A dataset's labels as one file, in the formats of `files.FORMATS`; VOC, a file an image, as a zip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from tempfile import TemporaryFile
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from backend.datasets.tables import Dataset, Image
+from backend.db import SessionFactory
+from backend.errors import InvalidRequest
+from backend.labels import coco, csv, files, label_studio, ppocrlabel, store, voc
+from backend.labels.records import Sized
+from backend.storepaths import format_path
+from plugins import registry as plugins
+from plugins.contract import Label
+
+# Names by which the formats' own programs look for them.
+FILES = {
+    "label-studio": "label-studio.json",
+    "coco": "coco.json",
+    "csv": "labels.csv",
+    "ppocrlabel": "Label.txt",
+    "voc": "voc.zip",
+}
+_CHUNK = 1024 * 1024
+
+
+def check(session: Session, dataset: Dataset, format_: str) -> None:
+    """Whether it can be written. Raises `InvalidRequest`: no such format, none of this dataset's form, or
+    sizes of images that only `check` knows.
+    """
+    plugin = plugins.plugin_for_type(dataset.type)
+    files.check_format(plugin, format_)
+    if plugin.label_form == "class":
+        return
+    unknown = session.scalar(
+        select(func.count()).where(
+            Image.dataset_id == dataset.id,
+            Image.state == "present",
+            Image.regions.is_not(None),
+            or_(Image.width.is_(None), Image.height.is_(None)),
+        )
+    )
+    if unknown and format_ == "label-studio":
+        raise InvalidRequest(
+            f"the size of {unknown:,} images is not known, and Label Studio's places are in percent; run "
+            f"`sightloop datasets check {dataset.name}` first"
+        )
+
+
+def write(sessions: SessionFactory, dataset: Dataset, format_: str) -> Iterator[bytes]:
+    """The file in pieces, all labelled images by key. What `check` refuses is not asked for again."""
+    plugin = plugins.plugin_for_type(dataset.type)
+    text = plugin.label_form == "regions"
+    with sessions() as session:
+        images = _sized(files.rows(session, dataset), dataset.prefix)
+        if format_ == "label-studio":
+            address = format_path(dataset.bucket, dataset.prefix)
+            yield from label_studio.write(images, plugins.load(plugin.labeling), address)
+        elif format_ == "coco":
+            yield from coco.write(images)
+        elif format_ == "csv":
+            yield from csv.write(images, text=text)
+        elif format_ == "ppocrlabel":
+            yield from ppocrlabel.write((one.name, one.label) for one in images)
+        else:
+            yield from _zipped(images)
+
+
+def _sized(images: Iterable[Image], prefix: str) -> Iterator[Sized]:
+    for image in images:
+        label = store.label_of(image) or Label()
+        yield Sized(image.key.removeprefix(prefix), label, image.width or 0, image.height or 0)
+
+
+def _zipped(images: Iterable[Sized]) -> Iterator[bytes]:
+    taken: set[str] = set()
+    with TemporaryFile() as file:
+        with ZipFile(file, "w", ZIP_DEFLATED) as archive:
+            for one in images:
+                name = str(PurePosixPath(one.name).with_suffix(".xml"))
+                name = f"{one.name}.xml" if name in taken else name  # a.jpg beside a.png
+                taken.add(name)
+                written = voc.write(one.name, one.label, width=one.width, height=one.height)
+                archive.writestr(name, written)
+        file.seek(0)
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,192 @@
+"""Label files in and out of a dataset: which reader and writer, whose label counts, what is left out.
+
+Import takes what a reader hands over, finds the image of each entry, and gives it the label unless a
+stronger source (`sources.PRECEDENCE`) has named the image, or the same source at a later time. Whatever is
+not taken is a finding with file, line and reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from io import BytesIO
+from itertools import islice
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from backend.datasets import findings
+from backend.datasets.findings import Found
+from backend.datasets.tables import Dataset, Finding, Image
+from backend.db import SessionFactory, transaction
+from backend.errors import InvalidRequest
+from backend.labels import coco, csv, label_studio, ppocrlabel, sources, store, voc
+from backend.labels.jsonfile import MAX_BYTES
+from backend.labels.names import Names
+from backend.labels.records import Entry, Problem, Records
+from backend.storepaths import is_text
+from plugins import registry as plugins
+from plugins.boxes import clamp, has_area
+from plugins.contract import Label, Plugin
+
+FORMATS = ("label-studio", "coco", "csv", "ppocrlabel", "voc")
+_SOURCES = {name: name.replace("-", "_") for name in FORMATS}
+_BATCH = 500
+_TOLD = 1000  # findings of one file; the rest is a number
+
+
+def import_file(
+    sessions: SessionFactory, dataset: Dataset, file: str, data: bytes, format_: str = ""
+) -> dict[str, int | str]:
+    """Read a label file into the dataset. `file` is its name, `format_` one of `FORMATS` or empty: by its
+    name and contents. Answers `format` and the counts `changed`, `same`, `kept` (somebody stronger or later
+    has said something else) and `left_out` (not readable, or no such image).
+
+    Raises `InvalidRequest` for a file that is too large, or of a form that this dataset does not have.
+    """
+    if len(data) > MAX_BYTES:
+        raise InvalidRequest(f"{file} has {len(data):,} bytes; at most {MAX_BYTES:,} are read, so split it")
+    plugin = plugins.plugin_for_type(dataset.type)
+    format_ = format_ or guess(file, data)
+    records = read(plugin, format_, data)
+    with sessions() as session:
+        present = select(Image.key).where(Image.dataset_id == dataset.id, Image.state == "present")
+        names = Names(dataset.bucket, dataset.prefix, session.scalars(present))
+    run = _Import(dataset, file, _SOURCES[format_], plugin.label_form == "regions", names)
+    while batch := list(islice(records, _BATCH)):
+        with transaction(sessions) as session:
+            run.take(session, batch)
+    with transaction(sessions) as session:
+        run.tell(session)
+    return {"format": format_, **run.counts}
+
+
+def guess(file: str, data: bytes) -> str:
+    """The format by the file's name and its first bytes. Raises `InvalidRequest`."""
+    ending = file.rpartition(".")[2].lower()
+    start = data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    if ending == "json" and start in (b"[", b"{"):
+        return "label-studio" if start == b"[" else "coco"
+    known = {"csv": "csv", "tsv": "csv", "xml": "voc", "txt": "ppocrlabel"}
+    if ending not in known:
+        raise InvalidRequest(f"the format of {file[:100]!r} is not clear; name it: {', '.join(FORMATS)}")
+    return known[ending]
+
+
+def read(plugin: Plugin, format_: str, data: bytes) -> Records:
+    """What a file of that format says, for datasets of this plugin. Raises `InvalidRequest`."""
+    check_format(plugin, format_)
+    text = plugin.label_form == "regions"
+    if format_ == "label-studio":
+        return label_studio.read(data, plugins.load(plugin.labeling), text=text)
+    if format_ == "ppocrlabel":
+        return ppocrlabel.read(BytesIO(data))
+    reader = {"coco": coco.read, "csv": csv.read, "voc": voc.read}[format_]
+    return reader(data, text=text)
+
+
+def check_format(plugin: Plugin, format_: str) -> None:
+    """Whether labels of this plugin have that format. Raises `InvalidRequest`."""
+    if format_ not in FORMATS:
+        raise InvalidRequest(f"{format_[:40]!r} is no format; there are {', '.join(FORMATS)}")
+    if format_ == "ppocrlabel" and plugin.label_form != "regions":
+        raise InvalidRequest("PPOCRLabel files hold regions with text, and this dataset has classes")
+
+
+class _Import:
+    """One file on its way into a dataset."""
+
+    def __init__(self, dataset: Dataset, file: str, source: str, text: bool, names: Names) -> None:
+        self._dataset, self._source, self._text, self._names = dataset, source, text, names
+        self._file = ascii(file)[1:-1][:100]
+        self.counts = {"changed": 0, "same": 0, "kept": 0, "left_out": 0}
+        self._found: list[Found] = []
+        self._untold = 0
+
+    def take(self, session: Session, records: Sequence[Entry | Problem]) -> None:
+        """One batch."""
+        for record in records:
+            key, reason = self._names.find(record.name) if record.name else ("", "")
+            if isinstance(record, Problem):
+                self._leave_out(record.line, record.reason, key)
+            elif reason:
+                self._leave_out(record.line, f"{record.name[:200]!r}: {reason}")
+            else:
+                self._entry(session, record, key)
+
+    def tell(self, session: Session) -> None:
+        """Write the findings, in the place of those of an earlier import of a file of this name."""
+        former = delete(Finding).where(
+            Finding.dataset_id == self._dataset.id,
+            Finding.source == "import",
+            Finding.message.startswith(f"{self._file}, ", autoescape=True),
+        )
+        session.execute(former.execution_options(synchronize_session=False))
+        if self._untold:
+            text = f"{self._file}, and {self._untold:,} more like these {_TOLD:,}"
+            self._found.append(Found("label_left_out", text))
+        findings.add(session, self._dataset, "import", self._found)
+
+    def _entry(self, session: Session, entry: Entry, key: str) -> None:
+        image = session.scalars(
+            select(Image).where(Image.dataset_id == self._dataset.id, Image.key == key)
+        ).one()
+        label, complaint = self._fitting(entry, image)
+        if complaint:
+            self._leave_out(entry.line, complaint, key)
+            return
+        same = store.label_of(image) == label and not image.skipped
+        if not same and not self._wins(entry, image):
+            self.counts["kept"] += 1
+            text = f"it says otherwise than {image.label_source}, which counts"
+            self._note("label_conflict", entry.line, text, key)
+        elif same and not self._wins(entry, image):
+            self.counts["same"] += 1
+        else:
+            changed = store.apply(session, image, label, source=self._source, author=entry.by, at=entry.at)
+            self.counts["changed" if changed else "same"] += 1
+
+    def _wins(self, entry: Entry, image: Image) -> bool:
+        """Between two of one source the later counts; one without a time was said when it was imported."""
+        if image.label_source == self._source and entry.at and image.labelled_at:
+            return entry.at >= image.labelled_at
+        return sources.wins(self._source, image.label_source)
+
+    def _fitting(self, entry: Entry, image: Image) -> tuple[Label, str]:
+        """The label as the image can have it, or why it cannot."""
+        label = entry.label
+        if not self._text:
+            name = (label.name or "").strip()
+            if not name or len(name) > sources.MAX_LABEL or not is_text(name):
+                return label, f"a class has 1 to {sources.MAX_LABEL} characters of text"
+            return Label(name), ""
+        if not (image.width and image.height):
+            return label, ""
+        if entry.width and (entry.width, entry.height) != (image.width, image.height):
+            told, real = f"{entry.width} x {entry.height}", f"{image.width} x {image.height}"
+            return label, f"it is about an image of {told} pixels, and the image has {real}"
+        cut = [clamp(region, image.width, image.height) for region in label.regions]
+        if any(outside for _, outside in cut):
+            self._note("region_outside", entry.line, "a region lies outside of the image", image.key)
+        return replace(label, regions=tuple(region for region, _ in cut if has_area(region))), ""
+
+    def _leave_out(self, line: int, reason: str, key: str = "") -> None:
+        self.counts["left_out"] += 1
+        self._note("label_left_out", line, reason, key)
+
+    def _note(self, code: str, line: int, reason: str, key: str) -> None:
+        if len(self._found) >= _TOLD:
+            self._untold += 1
+            return
+        where = f"line {line:,}" if line else "the file"
+        safe = reason.encode("utf-8", "backslashreplace").decode()
+        self._found.append(Found(code, f"{self._file}, {where}: {safe}", key))
+
+
+def rows(session: Session, dataset: Dataset) -> Iterator[Image]:
+    """The labelled images by key, a few hundred at a time in memory."""
+    labelled = Image.label.is_not(None) | Image.regions.is_not(None)
+    chosen = select(Image).where(
+        Image.dataset_id == dataset.id, Image.state == "present", Image.skipped.is_(False), labelled
+    )
+    return iter(session.scalars(chosen.order_by(Image.key).execution_options(yield_per=_BATCH)))
