@@ -6,6 +6,7 @@ from flask import Response, jsonify, make_response
 from flask_openapi3 import Info, OpenAPI
 
 from backend.api import (
+    choices,
     datasets,
     edge,
     health,
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
         datasets,
         labeling,
         label_files,
+        choices,
         training_tasks,
         models,
         services,

@@ -29,6 +29,8 @@ RUNS = {
     "label": "backend.label_studio.publishing:run",
     "reconcile": "backend.label_studio.reconciling:run",
     "prelabel": "workers.prelabel:run",
+    "next": "workers.choosing:order",
+    "doubts": "workers.choosing:doubt",
 }
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import click
 
-from backend.cli import labels, show
+from backend.cli import choices, labels, show
 from backend.cli.client import Resource, named
-from backend.cli.errors import OperationFailed
 from backend.cli.frame import Noun, Shell, Verb, pass_shell
+from backend.cli.operating import operate
 
 _NOUN = "datasets"
 _FIELDS = (
@@ -84,7 +84,7 @@ def delete(shell: Shell, name: str) -> None:
 @pass_shell
 def sync(shell: Shell, name: str, no_wait: bool) -> None:
     """Bring the index up to date with the bucket."""
-    ended = _operate(shell, name, "sync", no_wait)
+    ended = operate(shell, name, "sync", no_wait)
     if no_wait or shell.json:
         _started(shell, ended, f"The sync of {name} has started.")
         return
@@ -98,7 +98,7 @@ def sync(shell: Shell, name: str, no_wait: bool) -> None:
 @pass_shell
 def check(shell: Shell, name: str, no_wait: bool) -> None:
     """Read every image once and report what stands in the way of training."""
-    ended = _operate(shell, name, "check", no_wait)
+    ended = operate(shell, name, "check", no_wait)
     if no_wait or shell.json:
         _started(shell, ended, f"The check of {name} has started.")
         return
@@ -112,7 +112,7 @@ def check(shell: Shell, name: str, no_wait: bool) -> None:
 @pass_shell
 def prelabel(shell: Shell, name: str, wait: bool) -> None:
     """Put the current model's predictions into Label Studio, for all items without a label."""
-    ended = _operate(shell, name, "prelabel", not wait)
+    ended = operate(shell, name, "prelabel", not wait)
     if not wait or shell.json:
         _started(shell, ended, f"The pre-labeling of {name} has started.")
         return
@@ -131,7 +131,7 @@ def label(shell: Shell, name: str, labels: str, wait: bool) -> None:
     """Make or update the dataset's project in Label Studio, and say where to label."""
     address = f"{named(_NOUN, name)}/labeling"
     body = {"labels": [each.strip() for each in labels.split(",") if each.strip()]}
-    _operate(shell, name, "labeling", not wait, body)
+    operate(shell, name, "labeling", not wait, body)
     found = shell.client.get(address)
     where = found["url"] or f"soon; `sightloop datasets label {name}` says where"
     show.done(shell, found, f"Label {name} at {where} ({found['items']} items).")
@@ -139,6 +139,8 @@ def label(shell: Shell, name: str, labels: str, wait: bool) -> None:
 
 datasets.add_command(labels.import_)
 datasets.add_command(labels.export)
+datasets.add_command(choices.next_)
+datasets.add_command(choices.doubts)
 
 
 def _counts(operation: Resource) -> str:
@@ -149,22 +151,6 @@ def _counts(operation: Resource) -> str:
 def _started(shell: Shell, operation: Resource, sentence: str) -> None:
     """An operation as JSON, or that it has started."""
     show.done(shell, operation, f"{sentence} It is operation {operation['id']}.")
-
-
-def _operate(shell: Shell, name: str, kind: str, no_wait: bool, body: Resource | None = None) -> Resource:
-    started = shell.client.post(f"{named(_NOUN, name)}/{kind}", body)
-    if no_wait:
-        return started
-    with show.bar(f"{kind} {name}") as advance:
-        ended = shell.client.wait(
-            f"/operations/{started['id']}",
-            done=lambda found: found["state"] in ("succeeded", "failed"),
-            watch=lambda found: advance(found["done"], found["total"], ""),
-            pause=0.3,
-        )
-    if ended["state"] == "failed":
-        raise OperationFailed(f"the {kind} of {name} failed: {ended['error'] or ended['error_code']}")
-    return ended
 
 
 def _summarise(shell: Shell, name: str) -> None:

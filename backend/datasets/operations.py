@@ -17,13 +17,14 @@ from backend.datasets.tables import Dataset, Operation
 from backend.db import now
 from backend.errors import AppError, InvalidRequest, NotFound, WrongState
 
-# Read the bucket; look at the images; write to Label Studio, read it, write predictions there.
-KINDS = ("sync", "check", "label", "reconcile", "prelabel")
+# Read the bucket; look at the images; write to Label Studio, read it, write predictions there; order what to
+# label next; list doubtful labels.
+KINDS = ("sync", "check", "label", "reconcile", "prelabel", "next", "doubts")
 ACTIVE = ("queued", "running")
 MAX_ATTEMPTS = 5
 _MAX_SHOWN = 200
 
-Kind = Literal["sync", "check", "label", "reconcile", "prelabel"]
+Kind = Literal["sync", "check", "label", "reconcile", "prelabel", "next", "doubts"]
 
 
 class AttemptRefused(Exception):

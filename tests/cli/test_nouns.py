@@ -72,6 +72,8 @@ def test_an_operation_that_fails_exits_with_1(stack: Stack, buckets: Minio) -> N
         (("datasets", "sync", "nothing"), "not_found"),
         (("datasets", "import", "nothing", __file__, "--format", "csv"), "not_found"),
         (("datasets", "export", "nothing", "--format", "voc", "--output", "."), "not_found"),
+        (("datasets", "next", "nothing"), "not_found"),
+        (("datasets", "doubts", "nothing"), "not_found"),
         (("models", "show", "nothing"), "not_found"),
         (("models", "compare", "nothing", "other"), "not_found"),
         (("tasks", "show", "nothing"), "not_found"),
