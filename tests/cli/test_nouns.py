@@ -39,6 +39,28 @@ def test_a_dataset_from_creation_to_deletion(stack: Stack, tmp_path: Path) -> No
     assert _refusal(stack, "datasets", "show", "life") == "not_found"
 
 
+def test_labels_go_in_by_a_file_and_out_by_files(stack: Stack, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    (images / "cat").mkdir(parents=True)
+    for name in ("cat/one.jpg", "two.jpg"):
+        (images / name).write_bytes(name.encode())
+    stack.run("upload", str(images), "s3://files/all")
+    stack.run(*CREATE, "files", "--type", "classification", "--path", "s3://files/all")
+    stack.run("datasets", "sync", "files")
+    table = tmp_path / "labels.csv"
+    table.write_text("image,label\ntwo.jpg,dog\nthree.jpg,dog\n")
+    said = stack.run("datasets", "import", "files", str(table))
+    assert "changed 1, left_out 1" in said and "file and line" in said
+    folder = tmp_path / "out"
+    written = stack.json("datasets", "export", "files", "--format", "csv", "--output", str(folder))
+    rows = Path(written["path"]).read_text().splitlines()
+    assert (written["state"], rows) == ("exported", ["image,label", "cat/one.jpg,cat", "two.jpg,dog"])
+    stack.run("datasets", "export", "files", "--format", "voc", "--output", str(folder))
+    assert b"<name>cat</name>" in (folder / "cat" / "one.xml").read_bytes()
+    assert "that can be used" in stack.run("datasets", "next", "files")
+    assert "label two of them" in stack.run("datasets", "doubts", "files", code=1)
+
+
 @pytest.fixture(scope="module")
 def buckets(stack: Stack) -> Minio:
     """A client that can also delete buckets; `quick` and `lost` are made."""
