@@ -140,4 +140,9 @@ def _constant(name: str) -> NoReturn:
     raise Refused(f"{name} is no number")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_constant)
+def _float(digits: str) -> float:
+    value = float(digits)
+    return value if isfinite(value) else _constant(digits[:40])
+
+
+_DECODER = json.JSONDecoder(parse_constant=_constant, parse_float=_float)

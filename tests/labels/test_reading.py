@@ -78,6 +78,7 @@ def test_regions_of_the_older_form_are_read_in_pixels() -> None:
         (b"{}", "a list is missing"),
         (b"[1, 2", "cut off"),
         (b"[NaN]", "NaN is no number"),
+        (b"[1e999]", "1e999 is no number"),
         (b"[" * 200_000, "too deep"),
         (b"[" + b"9" * 10_000 + b"]", "too many digits"),
         (b"[\xff]", "not UTF-8"),
