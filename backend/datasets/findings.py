@@ -155,6 +155,12 @@ RULES: dict[str, Rule] = {
         "Region outside of the image",
         "it was cut to the image; mend it in Label Studio",
     ),
+    "foreign_item": Rule(
+        "note",
+        "dataset",
+        "Items that were made by hand in Label Studio",
+        "upload their images to the bucket: only items of images in the bucket are read",
+    ),
     # label files that are imported
     "label_left_out": Rule(
         "warning",
@@ -167,12 +173,6 @@ RULES: dict[str, Rule] = {
         "image",
         "A stronger source says otherwise",
         "nothing to do if that is right; else label the image in Label Studio",
-    ),
-    "foreign_item": Rule(
-        "note",
-        "dataset",
-        "Items that were made by hand in Label Studio",
-        "upload their images to the bucket: only items of images in the bucket are read",
     ),
 }
 # Found again from the whole index at every check, unlike those about one image alone.
