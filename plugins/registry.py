@@ -17,7 +17,7 @@ from typing import Any, get_args, get_type_hints
 
 from plugins.contract import API_VERSION, Algorithm, Plugin, PluginError
 
-BUILTIN = {"classification": "plugins.classification:PLUGIN"}
+BUILTIN = {"classification": "plugins.classification:PLUGIN", "ocr": "plugins.ocr:PLUGIN"}
 GROUP = "sightloop.plugins"
 
 

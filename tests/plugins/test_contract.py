@@ -25,15 +25,16 @@ from plugins.contract import (
     Prediction,
     TrainingStopped,
 )
-from tests.plugins import photographs
+from tests.plugins import ocr_pages, photographs
 from tests.plugins.context import MemoryContext
 
 OUTSIDE = Path(__file__).parent / "example_plugin"
-PLUGIN_NAMES = ("classification", "nearest-mean")
+PLUGIN_NAMES = ("classification", "ocr", "nearest-mean")
 # Values that make training quick; every algorithm stands here.
 QUICK: dict[str, dict[str, Any]] = {
     "classification-high-performance": {"epochs": 1, "image_size": 64},
     "classification-high-precision": {"epochs": 1, "image_size": 64, "base": "efficientnet-lite2"},
+    "ocr-high-performance": {"detector_epochs": 1, "recogniser_epochs": 1, "input_side": 256},
     "nearest-mean": {},
 }
 
@@ -79,6 +80,8 @@ def trained(
 
 
 def context_for(algorithm: Algorithm, folder: Path) -> MemoryContext:
+    if registry.algorithm(algorithm.name)[0].label_form == "regions":
+        return pages_for(algorithm, folder)
     examples, data = photographs.materials(train=4, validation=2)
     return MemoryContext(
         folder=folder,
@@ -86,6 +89,18 @@ def context_for(algorithm: Algorithm, folder: Path) -> MemoryContext:
         labels=photographs.MATERIALS,
         snapshot=examples,
         data=data,
+        algorithm=algorithm.name,
+    )
+
+
+def pages_for(algorithm: Algorithm, folder: Path) -> MemoryContext:
+    made = [ocr_pages.page(number, "train" if number < 4 else "validation") for number in range(6)]
+    return MemoryContext(
+        folder=folder,
+        params=registry.parse_params(algorithm, QUICK[algorithm.name]),
+        labels=(),
+        snapshot=[example for example, _ in made],
+        data={example.key: data for example, data in made},
         algorithm=algorithm.name,
     )
 
@@ -207,7 +222,7 @@ def test_mistakes_are_drawn_when_there_are_some(trained: Trained, tmp_path: Path
     predictor = registry.load(trained.plugin.predictor)(trained.draft.folder, trained.draft.model, threads=1)
     examples = trained.context.examples("validation")
     swapped = [
-        dataclasses.replace(one, label=other.label)
+        dataclasses.replace(one, label=other.label, regions=other.regions)
         for one, other in zip(examples, reversed(examples), strict=True)
     ]
     evaluation = registry.load(trained.plugin.evaluator)(swapped, predictions(trained))
@@ -229,7 +244,11 @@ def test_labels_survive_label_studio(trained: Trained) -> None:
         if trained.plugin.label_form == "class":
             assert label == Label(answer.outputs[0].label)
         again = labeling.result_from_label(label, width=96, height=96)
-        assert labeling.label_from_result(again, width=96, height=96) == label
+        twice = labeling.label_from_result(again, width=96, height=96)
+        assert dataclasses.replace(twice, regions=label.regions) == label
+        for one, other in zip(twice.regions, label.regions, strict=True):
+            assert dataclasses.replace(one, points=other.points) == other
+            assert [*sum(one.points, ())] == pytest.approx([*sum(other.points, ())], abs=0.01)
     assert labeling.label_from_result([], width=96, height=96) == Label()
 
 

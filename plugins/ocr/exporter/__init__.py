@@ -30,8 +30,8 @@ from plugins.ocr.predictor.network import open_network
 DETECTOR, RECOGNISER = "detector.onnx", "recogniser.onnx"
 WEIGHTS = "weights.safetensors"
 _TOLERANCE = 1e-4
-_WIDEST, _TURN_BELOW, _LEAST_CONFIDENCE = 2_400, 0.9, 0.5
-_MARGIN = 0.15  # of the height, on untrained receipts worth 1.3 points of end-to-end F1
+WIDEST, TURN_BELOW, LEAST_CONFIDENCE = 2_400, 0.9, 0.5
+MARGIN = 0.15  # of the height, on untrained receipts worth 1.3 points of end-to-end F1
 
 
 def export(
@@ -41,9 +41,9 @@ def export(
     *,
     sides: Sides | None = None,
     thresholds: Thresholds | None = None,
-    least_confidence: float = _LEAST_CONFIDENCE,
-    turn_below: float = _TURN_BELOW,
-    margin: float = _MARGIN,
+    least_confidence: float = LEAST_CONFIDENCE,
+    turn_below: float = TURN_BELOW,
+    margin: float = MARGIN,
 ) -> Mapping[str, Any]:
     """Write both networks and `weights.safetensors` (names begin with `detector.` and `recogniser.`); the
     `Draft.model` that opens them.
@@ -67,7 +67,7 @@ def export(
         "recogniser": {
             "file": RECOGNISER,
             "input": dict(recogniser.input.to_json()),
-            "widest": _WIDEST,
+            "widest": WIDEST,
             "turn_below": turn_below,
             "margin": margin,
             "least_confidence": least_confidence,

@@ -1,0 +1,129 @@
+"""How good networks are, end to end: whole images through the pipeline that will serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from plugins.contract import Example, Output, Prediction, TrainingContext
+from plugins.fitting import Score
+from plugins.images import ImageError
+from plugins.ocr import exporter, geometry
+from plugins.ocr.augment import Pixels
+from plugins.ocr.bases import Detector, Recogniser
+from plugins.ocr.evaluate import HEADLINE, evaluate
+from plugins.ocr.predictor import OcrPredictor, Sides, Thresholds
+from plugins.ocr.predictor.detection import Map, probabilities, quadrilaterals
+from plugins.ocr.predictor.lines import Reader
+from plugins.ocr.predictor.network import Network
+from plugins.ocr.predictor.thresholds import fit_thresholds
+from plugins.ocr.trainer.pages import Pages
+
+_REPORTED = (HEADLINE, "detection_f1", "exact_match", "exact_match_loose", "character_error_rate")
+_FITTED_TO = 12  # images that thresholds are fitted to while training; more change them little
+
+
+@dataclass
+class Judge:
+    """Judges networks on the images of one side, which it keeps decoded: some dozens at most."""
+
+    context: TrainingContext
+    side: Pages
+    sides: Sides = field(default_factory=Sides)
+
+    @cached_property
+    def pictures(self) -> list[tuple[Example, Pixels, float]]:
+        """The examples that can be read, their pixels, and the size of these as a share of the original."""
+        found = []
+        for place, example in enumerate(self.side.examples):
+            try:
+                found.append((example, *self.side.pixels(place)))
+            except ImageError:  # counts as not there, as it does in the evaluation
+                continue
+        return found
+
+    def maps(self, detector: Detector) -> list[Map]:
+        """What the detector answers for each image."""
+        network = self._network(detector)
+        return [probabilities(pixels, network, self.sides) for _, pixels, _ in self.pictures]
+
+    def thresholds(self, maps: Sequence[Map]) -> Thresholds:
+        """Those that fit the marked regions best; the usual ones where nothing is marked."""
+        some = list(zip(self.pictures, maps, strict=True))[:_FITTED_TO]
+        marked = [_marked(example, share, ignored=False) for (example, _, share), _ in some]
+        hidden = [_marked(example, share, ignored=True) for (example, _, share), _ in some]
+        if not any(len(one) for one in marked):
+            return Thresholds()
+        return fit_thresholds([one for _, one in some], marked, hidden).thresholds
+
+    def metrics(
+        self, maps: Sequence[Map], recogniser: Recogniser, thresholds: Thresholds
+    ) -> Mapping[str, float]:
+        """The metrics of `plugins.ocr.evaluate` for these maps and that recogniser."""
+        predictor = self._predictor(recogniser, thresholds)
+        answers = []
+        for (_, pixels, _), one in zip(self.pictures, maps, strict=True):
+            quads, _ = quadrilaterals(one, thresholds)
+            outputs = predictor.read(pixels, quads, margin=predictor.margin)
+            answers.append(Prediction(_sure(outputs, predictor.least_confidence)))
+        return evaluate([example for example, _, _ in self.pictures], answers).metrics
+
+    def of_detector(self, detector: Detector, recogniser: Recogniser) -> Score:
+        """The score of a detector whose texts that recogniser reads, with thresholds fitted to it."""
+        maps = self.maps(detector)
+        return score(self.metrics(maps, recogniser, self.thresholds(maps)))
+
+    def boxes(self, detector: Detector, thresholds: Thresholds) -> list[tuple[int, geometry.Quads]]:
+        """Place of each image in the side and the corners found there, in pixels of the upright original;
+        those not reached before a stop are left out.
+        """
+        network, found = self._network(detector), []
+        for place in range(len(self.side)):
+            if self.context.should_stop():
+                break
+            try:
+                pixels, share = self.side.pixels(place)
+            except ImageError:
+                continue
+            quads, _ = quadrilaterals(probabilities(pixels, network, self.sides), thresholds)
+            found.append((place, np.asarray(quads / np.float32(share), np.float32)))
+        return found
+
+    def _network(self, network: Detector | Recogniser) -> Network:
+        training = network.training
+        network.eval()
+        graph = exporter.graph(network).SerializeToString()
+        network.train(training)
+        return Network(graph, network.input.to_json(), threads=max(1, self.context.threads))
+
+    def _predictor(self, recogniser: Recogniser, thresholds: Thresholds) -> OcrPredictor:
+        network = self._network(recogniser)
+        reader = Reader(
+            network, recogniser.characters, widest=exporter.WIDEST, turn_below=exporter.TURN_BELOW
+        )
+        return OcrPredictor(
+            network,  # not asked: the maps are there already
+            reader,
+            self.sides,
+            thresholds,
+            margin=exporter.MARGIN,
+            least_confidence=exporter.LEAST_CONFIDENCE,
+        )
+
+
+def score(metrics: Mapping[str, float]) -> Score:
+    """How metrics rank; finding text and reading it decide between networks of one F1 end to end."""
+    value = metrics[HEADLINE] + 1e-3 * (metrics["detection_f1"] - metrics["character_error_rate"])
+    return Score(value, {f"validation_{name}": metrics[name] for name in _REPORTED})
+
+
+def _sure(outputs: Sequence[Output], least: float) -> tuple[Output, ...]:
+    return tuple(one for one in outputs if one.label and one.conf >= least)
+
+
+def _marked(example: Example, share: float, *, ignored: bool) -> geometry.Quads:
+    """Corners of the regions in pixels of the decoded image; what has no text is no less marked."""
+    return geometry.quads([one for one in example.regions if one.ignored == ignored]) * np.float32(share)

@@ -1,0 +1,111 @@
+"""The two trainings of a reader, and what lies between them: thresholds, and texts as they are found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from plugins.contract import TrainingContext
+from plugins.ocr.augment import Policy
+from plugins.ocr.bases import Detector, Recogniser
+from plugins.ocr.predictor import Thresholds
+from plugins.ocr.trainer import lines, stage
+from plugins.ocr.trainer.beginning import Beginning
+from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
+from plugins.ocr.trainer.found import texts_in
+from plugins.ocr.trainer.judging import Judge, score
+from plugins.ocr.trainer.lines import Lines, Shape
+from plugins.ocr.trainer.pages import Pages, Text
+from plugins.ocr.trainer.recogniser import RecogniserTraining
+from plugins.ocr.trainer.stage import Span
+from plugins.ocr.trainer.turning import turn
+
+_FITTED_TO = 24  # images that thresholds are fitted to
+_FOUND_IN = 200  # images in which texts are looked for, to learn to read them as they are found
+_SIDE, _BATCH = 544, 4  # of the patches that finding text is trained on
+_DETECTOR_RATE, _RECOGNISER_RATE = 1e-4, 3e-4  # the latter measured on receipts and cable sleeves
+_UNBOUNDED = 10_000  # epochs, where the time ends the training
+_DEFAULT = 5  # epochs where nothing ends it
+
+
+@dataclass
+class Stages:
+    """One training: its data, its networks (which change in place), and what judges them."""
+
+    context: TrainingContext
+    side: Pages
+    texts: list[Text]
+    detector: Detector
+    recogniser: Recogniser
+    judge: Judge
+    began: Beginning
+
+    def find(self) -> None:
+        """Train the detector."""
+        params = self.context.params
+        scale_of, multiple = self.judge.sides.scale, self.detector.input.multiple
+        size = patch_size(self.side, scale_of, params.input_side or _SIDE, multiple)
+        self.context.fact("patch", f"{size[0]} x {size[1]}")
+        work = DetectorTraining(
+            self.context,
+            self.detector,
+            self.side,
+            Patches(size, scale_of, Policy(), _BATCH),
+            lambda model: self.judge.of_detector(model, self.recogniser),
+            params.learning_rate or _DETECTOR_RATE,
+        )
+        span = Span(self._epochs(params.detector_epochs), self.began.after_detector)
+        stage.train(self.context, "detector", work, span)
+
+    def thresholds(self) -> Thresholds:
+        """Those that fit the detector to the boxes of the training images, as people have drawn them."""
+        own = Judge(self.context, self.side.some(_FITTED_TO), self.judge.sides)
+        found = own.thresholds(own.maps(self.detector))
+        self.context.fact("thresholds", dict(found.to_json()))
+        return found
+
+    def read(self, thresholds: Thresholds, scratch: Path) -> None:
+        """Train the recogniser, on texts as they are marked and as the detector finds them."""
+        params = self.context.params
+        marked = self._lines(self.texts, scratch / "marked.bin")
+        if marked.too_long:
+            self.context.log(
+                f"{len(marked.too_long)} texts are too long for their boxes and left out: "
+                f"{marked.too_long[0][:40]!r} ..."
+            )
+        if not len(marked):
+            self.context.log("No text can be cut out to learn to read; the recogniser stays as it is.")
+            return
+        sources = [marked, *self._found(thresholds, scratch)]
+        maps = self.judge.maps(self.detector)
+        work = RecogniserTraining(
+            self.context,
+            self.recogniser,
+            sources,
+            lambda model: score(self.judge.metrics(maps, model, thresholds)),
+            params.learning_rate or _RECOGNISER_RATE,
+        )
+        span = Span(self._epochs(params.recogniser_epochs), self.began.after_recogniser)
+        stage.train(self.context, "recogniser", work, span)
+
+    def _found(self, thresholds: Thresholds, scratch: Path) -> list[Lines]:
+        some = Judge(self.context, self.side.some(_FOUND_IN), self.judge.sides)
+        examples = some.side.examples
+        boxes = some.boxes(self.detector, thresholds)
+        texts = [text for place, quads in boxes for text in texts_in(place, examples[place], quads)]
+        self.context.fact("found_texts", len(texts))
+        found = self._lines(texts, scratch / "found.bin", some.side)
+        return [found] if len(found) else []
+
+    def _lines(self, texts: list[Text], path: Path, side: Pages | None = None) -> Lines:
+        shape = Shape(self.recogniser.height, self.recogniser.stride)
+        made = lines.cut(side or self.side, texts, path, shape, self.context.should_stop)
+        turned = turn(self.context, self.recogniser, made) if len(made) else 0
+        if turned:
+            self.context.log(f"{turned} of {len(made)} texts are read upside down in their boxes.")
+        return made
+
+    def _epochs(self, chosen: int | None) -> int:
+        if chosen is not None:
+            return chosen
+        return _DEFAULT if self.began.after_recogniser <= 0 else _UNBOUNDED

@@ -1,0 +1,125 @@
+"""A whole training of a reader: what it refuses, what it keeps, and what a stop or a second attempt gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins import images
+from plugins.contract import PluginError, TrainingStopped
+from plugins.ocr import trainer
+from plugins.ocr.params import OcrParams
+from plugins.ocr.predictor import open_predictor
+from plugins.ocr.trainer.judging import Judge
+from tests.plugins.context import MemoryContext
+from tests.plugins.ocr_pages import page
+
+QUICK = {"detector_epochs": 1, "recogniser_epochs": 1, "input_side": 256}
+
+
+def context(folder: Path, **params: Any) -> MemoryContext:
+    made = [page(number, "train" if number < 3 else "validation") for number in range(4)]
+    return MemoryContext(
+        folder=folder,
+        params=OcrParams(**{**QUICK, **params}),
+        labels=(),
+        snapshot=[one for one, _ in made],
+        data={one.key: data for one, data in made},
+        algorithm="ocr-high-performance",
+        threads=2,
+    )
+
+
+def test_what_is_trained_reads_pages_that_it_has_not_seen(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    draft = trainer.train(made)
+    predictor = open_predictor(draft.folder, draft.model, threads=1)
+    (unseen,) = made.examples("validation")
+    (answer,) = predictor.predict([images.decode(made.read(unseen))])
+    assert [output.label for output in answer.outputs] == ["A37", "B 3"]
+    assert draft.base["name"] == "pp-ocrv6-small" and "Apache-2.0" in draft.base["attribution"]
+    assert {"detector_epochs", "recogniser_epochs", "thresholds"} <= made.facts.keys()
+    names = {row["name"] for row in made.rows}
+    assert {"validation_end_to_end_f1", "detector_loss", "recogniser_loss"} <= names
+    assert not list(tmp_path.glob("tmp*"))
+
+
+def test_what_training_makes_worse_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = context(tmp_path)
+    measure, asked = Judge.metrics, []
+
+    def worse(judge: Judge, *args: Any) -> dict[str, float]:
+        asked.append(args)
+        found = dict(measure(judge, *args))
+        return found if len(asked) == 1 else dict.fromkeys(found, 0.0)
+
+    monkeypatch.setattr(Judge, "metrics", worse)
+    draft = trainer.train(made)
+    assert draft.facts["trained"] is False and made.facts["kept"] == "pretrained networks"
+    assert any("made it worse" in line for line in made.lines)
+    assert draft.model["detector"]["thresholds"]["unclip_ratio"] == 1.6
+
+
+def test_without_fine_tuning_only_characters_and_boxes_are_fitted(tmp_path: Path) -> None:
+    made = context(tmp_path, fine_tune=False)
+    draft = trainer.train(made)
+    assert "detector_epochs" not in made.facts
+    assert 90 < len(draft.model["vocabulary"]) < 100  # the labels', the ASCII of the base, and the space
+
+
+def test_a_second_attempt_does_not_train_again(tmp_path: Path) -> None:
+    first = trainer.train(context(tmp_path))
+    again = context(tmp_path)
+    second = trainer.train(again)
+    assert not [row for row in again.rows if row["name"].endswith("_loss")]
+    assert second.facts == first.facts and second.model == first.model
+
+
+@pytest.mark.parametrize("asked", [5, 40])
+def test_a_stop_keeps_what_there_is(tmp_path: Path, asked: int) -> None:
+    made = context(tmp_path, detector_epochs=100, recogniser_epochs=100)
+    made.stop_at = asked
+    draft = trainer.train(made)
+    predictor = open_predictor(draft.folder, draft.model, threads=1)
+    assert predictor.predict([images.decode(made.read(made.snapshot[0]))])[0].outputs
+
+
+def test_images_without_text_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    made.snapshot = [replace(one, regions=()) for one in made.snapshot]
+    with pytest.raises(PluginError, match="label some") as refusal:
+        trainer.train(made)
+    assert refusal.value.code == "no_text"
+
+
+def test_training_from_nothing_needs_many_texts(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match="20,000 texts, there are 6") as refusal:
+        trainer.train(context(tmp_path, base="scratch"))
+    assert refusal.value.code == "too_few_texts"
+
+
+def test_new_characters_are_told_and_learned(tmp_path: Path) -> None:
+    made = context(tmp_path, fine_tune=False)
+    first = made.snapshot[0]
+    odd = (replace(first.regions[0], text="A\u1d2007"), *first.regions[1:])
+    made.snapshot = [replace(first, regions=odd), *made.snapshot[1:]]
+    draft = trainer.train(made)
+    assert "\u1d20" in draft.model["vocabulary"]
+    assert any("1 characters are new" in line for line in made.lines)
+
+
+def test_an_image_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    made.data[made.snapshot[1].key] = b"no image"
+    assert trainer.train(made).facts["train_images"] == 3
+
+
+def test_a_stop_that_discards_leaves_nothing(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    made.stop_at, made.discard = 12, True
+    with pytest.raises(TrainingStopped):
+        trainer.train(made)
+    assert not (tmp_path / "draft").exists()
