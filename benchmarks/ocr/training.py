@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     examples, data = SETS[options.set]()
     test = [one for one in examples if one.split == "test"]
@@ -61,6 +62,7 @@ def main() -> None:
             snapshot=[one for one in examples if one.split != "test"],
             data=data,
             algorithm=ALGORITHM,
+            device=options.device,
             threads=options.threads,
             budget=60 * options.minutes,
             verbose=True,

@@ -175,6 +175,27 @@ def test_texts_marked_the_wrong_way_round_are_turned(tmp_path: Path, turned: boo
     assert found >= len(lines) - 2 if turned else found == 0  # some short ones are alike both ways
 
 
+def test_labels_in_capitals_of_what_is_printed_small_turn_nothing(tmp_path: Path) -> None:
+    made = context(tmp_path, pages=4)
+    torch.manual_seed(0)
+    work = RecogniserTraining(made, TinyRecogniser(CHARACTERS), [lines_of(made)], lambda _: Score(0), 1e-2)
+    learn(work, 150)
+    lines = lines_of(made)
+    lines.texts = [
+        "".join(reversed("0123456789"))[: len(text)] for text in lines.texts
+    ]  # not what stands there
+    assert turn(made, work.model, lines) == 0
+
+
+def test_images_are_judged_by_what_they_hold(tmp_path: Path) -> None:
+    side = pages.pages(context(tmp_path, pages=8), "train")
+    assert len(side.telling(500, 100)) == 8
+    assert len(side.telling(8, 100)) == 4
+    assert len(side.telling(500, 3)) == 3
+    assert len(side.telling(0, 3)) == 1
+    assert len(pages.Pages([], side.read).telling(5, 5)) == 0
+
+
 def learn(work: RecogniserTraining, epochs: int) -> list[float]:
     """Plain training; the losses."""
     optimizer, losses = work.optimizer(), []

@@ -20,7 +20,8 @@ from plugins.ocr.trainer.judging import Judge, score
 from plugins.ocr.trainer.pages import Pages
 from plugins.ocr.trainer.stages import Stages
 
-_JUDGED = 16  # images that networks are judged on while training; the evaluation takes all
+# What networks are judged on while training; the evaluation takes all.
+_JUDGED_TEXTS, _JUDGED_IMAGES = 500, 100
 
 
 def train(context: TrainingContext) -> Draft:
@@ -33,7 +34,7 @@ def train(context: TrainingContext) -> Draft:
     some = pages.texts(side)
     _state_facts(context, side, validation, len(some))
     base, recogniser = beginning.load(context, some)
-    judge = Judge(context, (validation if len(validation) else side).some(_JUDGED))
+    judge = Judge(context, (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES))
     began = beginning.begin(context, judge, base.detector, recogniser)
     start = copy.deepcopy((base.detector, recogniser))
     stages = Stages(context, side, some, base.detector, recogniser, judge, began)

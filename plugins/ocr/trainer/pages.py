@@ -48,6 +48,11 @@ class Pages:
         chosen = np.unique(np.linspace(0, len(self) - 1, max(most, 1)).round().astype(int)).tolist()
         return Pages([self.examples[place] for place in chosen], self.read)
 
+    def telling(self, texts: int, most: int) -> Pages:
+        """As many as hold about so many texts, evenly spread; at most `most`."""
+        count = sum(len(example.regions) for example in self.examples)
+        return self.some(min(most, max(1, round(len(self) * texts / max(count, 1)))))
+
 
 @dataclass(frozen=True)
 class Text:

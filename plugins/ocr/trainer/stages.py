@@ -21,7 +21,7 @@ from plugins.ocr.trainer.stage import Span
 from plugins.ocr.trainer.turning import turn
 
 _FITTED_TO = 24  # images that thresholds are fitted to
-_FOUND_IN = 200  # images in which texts are looked for, to learn to read them as they are found
+_FOUND_IN = 100  # images in which texts are looked for, to learn to read them as they are found
 _SIDE, _BATCH = 544, 4  # of the patches that finding text is trained on
 _DETECTOR_RATE, _RECOGNISER_RATE = 1e-4, 3e-4  # the latter measured on receipts and cable sleeves
 _UNBOUNDED = 10_000  # epochs, where the time ends the training
@@ -67,7 +67,7 @@ class Stages:
     def read(self, thresholds: Thresholds, scratch: Path) -> None:
         """Train the recogniser, on texts as they are marked and as the detector finds them."""
         params = self.context.params
-        marked = self._lines(self.texts, scratch / "marked.bin")
+        marked = self._lines(self.side, self.texts, scratch / "marked.bin")
         if marked.too_long:
             self.context.log(
                 f"{len(marked.too_long)} texts are too long for their boxes and left out: "
@@ -76,7 +76,7 @@ class Stages:
         if not len(marked):
             self.context.log("No text can be cut out to learn to read; the recogniser stays as it is.")
             return
-        sources = [marked, *self._found(thresholds, scratch)]
+        sources = [marked, *self._found(thresholds, scratch, turned=bool(marked.turned.any()))]
         maps = self.judge.maps(self.detector)
         work = RecogniserTraining(
             self.context,
@@ -88,19 +88,20 @@ class Stages:
         span = Span(self._epochs(params.recogniser_epochs), self.began.after_recogniser)
         stage.train(self.context, "recogniser", work, span)
 
-    def _found(self, thresholds: Thresholds, scratch: Path) -> list[Lines]:
+    def _found(self, thresholds: Thresholds, scratch: Path, *, turned: bool) -> list[Lines]:
+        """Texts as they are found; where no marked one is `turned`, none is read both ways."""
         some = Judge(self.context, self.side.some(_FOUND_IN), self.judge.sides)
         examples = some.side.examples
         boxes = some.boxes(self.detector, thresholds)
         texts = [text for place, quads in boxes for text in texts_in(place, examples[place], quads)]
         self.context.fact("found_texts", len(texts))
-        found = self._lines(texts, scratch / "found.bin", some.side)
+        found = self._lines(some.side, texts, scratch / "found.bin", turning=turned)
         return [found] if len(found) else []
 
-    def _lines(self, texts: list[Text], path: Path, side: Pages | None = None) -> Lines:
+    def _lines(self, side: Pages, texts: list[Text], path: Path, *, turning: bool = True) -> Lines:
         shape = Shape(self.recogniser.height, self.recogniser.stride)
-        made = lines.cut(side or self.side, texts, path, shape, self.context.should_stop)
-        turned = turn(self.context, self.recogniser, made) if len(made) else 0
+        made = lines.cut(side, texts, path, shape, self.context.should_stop)
+        turned = turn(self.context, self.recogniser, made) if turning and len(made) else 0
         if turned:
             self.context.log(f"{turned} of {len(made)} texts are read upside down in their boxes.")
         return made

@@ -1,8 +1,9 @@
 """Which texts stand upside down in their boxes.
 
 Many tools begin a box at the upper left of the image, whatever the reading direction; then the text of a
-sleeve or a label photographed upside down is marked the wrong way round. Each line is read both ways,
-and the way in which its text is more probable is taken.
+sleeve or a label photographed upside down is marked the wrong way round. Each line is read both ways, and it
+is upside down where its text can be read that way and is more probable so. The former matters where labels
+say in capitals what is printed in small letters: such a text is improbable either way.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from plugins.ocr.trainer.recogniser import batch, batch_sizes, codes, ctc, view
 
 _SAMPLE = 120  # lines that show whether any are upside down
 _MARGIN = 0.7  # nats a character by which upside down must be better: short texts are often alike both ways
+_READ = 1.5  # nats a character up to which a text counts as read upside down
 
 
 def turn(context: TrainingContext, model: Recogniser, lines: Lines) -> int:
@@ -58,5 +60,5 @@ def _upside_down(
                 ctc(model, batch(some, texts, known), context.device).cpu().numpy()
                 for some in (views, [np.ascontiguousarray(one[::-1, ::-1]) for one in views])
             )
-        answer[group] = turned + _MARGIN < upright
+        answer[group] = (turned + _MARGIN < upright) & (turned < _READ)
     return answer
