@@ -14,6 +14,7 @@ from backend.datasets.progress import Progress
 from backend.datasets.tables import Operation
 from backend.db import SessionFactory, transaction
 from backend.errors import AppError
+from backend.labels import bucket
 from backend.runtime import Runtime
 from workers.process import process_runtime
 
@@ -77,8 +78,9 @@ def _run(runtime: Runtime, operation: Operation) -> dict[str, Any]:
 
 
 def _sync(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
-    dataset = operation.dataset
-    return index.sync(runtime.sessions, runtime.store(dataset.connection), dataset, operation)
+    dataset, store = operation.dataset, runtime.store(operation.dataset.connection)
+    counts = index.sync(runtime.sessions, store, dataset, operation)
+    return counts | bucket.read_all(runtime.sessions, store, dataset, operation)
 
 
 def _check(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:

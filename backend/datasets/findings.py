@@ -19,7 +19,7 @@ from backend.db import now
 from backend.storepaths import format_path
 
 Severity = Literal["error", "warning", "note"]
-Source = Literal["sync", "check", "labeling", "import"]
+Source = Literal["sync", "check", "labeling", "import", "labels"]
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ RULES: dict[str, Rule] = {
         "Items that were made by hand in Label Studio",
         "upload their images to the bucket: only items of images in the bucket are read",
     ),
-    # label files that are imported
+    # label files that are imported or lie in the bucket
     "label_left_out": Rule(
         "warning",
         "image",
         "Part of a label file was not taken",
-        "mend the line in the file and import it again",
+        "mend the file, then import it again, or sync if it lies in the bucket",
     ),
     "label_conflict": Rule(
         "note",

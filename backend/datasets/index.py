@@ -20,7 +20,7 @@ from backend.datasets.listing import Tally, kind_of
 from backend.datasets.seen import Seen
 from backend.datasets.tables import Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, now, transaction
-from backend.labels import folders
+from backend.labels import bucket, folders
 from backend.labels.sources import Label, LabelOf, by_key, wins
 from backend.storage import ObjectInfo, ObjectStore
 
@@ -57,9 +57,9 @@ def sync(
 ) -> dict[str, int]:
     """Bring the index up to date under a claimed operation; answers the counts.
 
-    `listed` objects are `images` + `folder` markers + what is left out (`not_an_image`,
-    `format_not_supported`, `odd_key`), and `images` = added + changed + unchanged + restored; `relabelled`
-    ones are also counted in one of these, `deleted` ones are no more in the listing.
+    `listed` objects are `images` + `folder` markers + `label_files` + what is left out
+    (`not_an_image`, `format_not_supported`, `odd_key`), and `images` = added + changed + unchanged +
+    restored; `relabelled` ones are also counted in one of these, `deleted` ones are no more in the listing.
 
     Raises what the store raises, and `AttemptRefused`.
     """
@@ -114,6 +114,8 @@ def _take(session: Session, run: _Run, batch: Sequence[ObjectInfo]) -> None:
             images[info.key] = info
         elif kind == "folder":
             run.tally.add("folder")
+        elif kind == "not_an_image" and bucket.is_label_file(run.dataset.type, info):
+            run.tally.add("label_files")
         else:
             run.tally.leave_out(kind, info.key)
     run.tally.add("images", len(images))

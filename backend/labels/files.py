@@ -61,6 +61,21 @@ def import_file(
     return {"format": format_, **run.counts}
 
 
+def import_one(
+    session: Session, dataset: Dataset, found: tuple[str, str, Records], names: Names
+) -> dict[str, int]:
+    """Take a label file of the bucket, given by name, format and contents, in the caller's transaction; the
+    counts of `import_file`. Its findings, of the source `labels`, are added to what is there.
+    """
+    file, format_, records = found
+    text = plugins.plugin_for_type(dataset.type).label_form == "regions"
+    run = _Import(dataset, file, _SOURCES[format_], text, names, "labels")
+    while batch := list(islice(records, _BATCH)):
+        run.take(session, batch)
+    run.write(session)
+    return run.counts
+
+
 def guess(file: str, data: bytes) -> str:
     """The format by the file's name and its first bytes. Raises `InvalidRequest`."""
     ending = file.rpartition(".")[2].lower()
@@ -96,8 +111,17 @@ def check_format(plugin: Plugin, format_: str) -> None:
 class _Import:
     """One file on its way into a dataset."""
 
-    def __init__(self, dataset: Dataset, file: str, source: str, text: bool, names: Names) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        file: str,
+        source: str,
+        text: bool,
+        names: Names,
+        origin: findings.Source = "import",
+    ) -> None:
         self._dataset, self._source, self._text, self._names = dataset, source, text, names
+        self._origin = origin
         self._file = ascii(file)[1:-1][:100]
         self.counts = {"changed": 0, "same": 0, "kept": 0, "left_out": 0}
         self._found: list[Found] = []
@@ -118,14 +142,18 @@ class _Import:
         """Write the findings, in the place of those of an earlier import of a file of this name."""
         former = delete(Finding).where(
             Finding.dataset_id == self._dataset.id,
-            Finding.source == "import",
+            Finding.source == self._origin,
             Finding.message.startswith(f"{self._file}, ", autoescape=True),
         )
         session.execute(former.execution_options(synchronize_session=False))
+        self.write(session)
+
+    def write(self, session: Session) -> None:
+        """Add the findings to those that are there."""
         if self._untold:
             text = f"{self._file}, and {self._untold:,} more like these {_TOLD:,}"
             self._found.append(Found("label_left_out", text))
-        findings.add(session, self._dataset, "import", self._found)
+        findings.add(session, self._dataset, self._origin, self._found)
 
     def _entry(self, session: Session, entry: Entry, key: str) -> None:
         image = session.scalars(
