@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     ):
         app.register_api(module.bp)
     app.register_blueprint(health.bp)
-    console.install(app)
+    console.install(app, runtime.settings)
     app.register_blueprint(images.bp)
     app.register_blueprint(labeling.hooks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,6 +85,19 @@ def token_of(session: Session, text: str) -> ApiToken | None:
     """The valid token with this text. The lookup is by hash: its timing tells nothing of the text."""
     row = session.scalar(select(ApiToken).where(ApiToken.sha256 == _sha256(text)))
     return row if row is not None and row.state == "valid" else None
+
+
+def proof_of(token: ApiToken) -> str:
+    """What a browser's session keeps of a token: it changes with the token's text, and does not tell it."""
+    return _sha256(token.sha256)[:32]
+
+
+def token_of_session(session: Session, token_id: int, proof: str) -> ApiToken | None:
+    """The member's token with which a browser's session was opened, if it is still valid and unchanged."""
+    row = session.get(ApiToken, token_id)
+    if row is None or row.role != "admin" or row.state != "valid":
+        return None
+    return row if hmac.compare_digest(proof_of(row), proof) else None
 
 
 def create_workspace(session: Session, name: str) -> tuple[Workspace, str]:

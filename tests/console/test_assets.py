@@ -19,7 +19,7 @@ def _linked(page: str) -> list[str]:
 
 def test_everything_a_page_loads_is_there_and_kept_for_a_year(app: Flask) -> None:
     with app.test_client() as client:
-        linked = _linked(client.get("/").text)
+        linked = _linked(client.get("/sign-in").text)
         assert len(linked) >= 4
         for url in linked:
             with client.get(url) as response:
@@ -54,14 +54,14 @@ def test_a_changed_file_has_another_address(tmp_path: Path) -> None:
 def test_a_page_says_when_the_assets_are_not_installed(app: Flask, tmp_path: Path) -> None:
     app.extensions["sightloop.assets"] = assets.read(tmp_path)
     with app.test_client() as client:
-        response = client.get("/")
+        response = client.get("/sign-in")
     assert response.status_code == 200
     assert "not installed; run make up" in response.text
 
 
 def test_nothing_inline_and_nothing_from_elsewhere_is_allowed(app: Flask) -> None:
     with app.test_client() as client:
-        response = client.get("/")
+        response = client.get("/sign-in")
     policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy and "http" not in policy

@@ -1,4 +1,4 @@
-"""The start page in a real browser: drawn, without an error, accessible, light and dark, wide and narrow."""
+"""The sign-in page in a browser: drawn, without an error, accessible, light and dark, wide and narrow."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from backend.console import texts
 TEMPLATES = Path(texts.__file__).parent / "templates"
 
 
-def test_templates_and_texts_name_the_same_keys() -> None:
+def test_pages_and_texts_name_the_same_keys() -> None:
     named = {
         key
-        for path in TEMPLATES.rglob("*.html")
-        for key in re.findall(r"""\bt\(\s*["']([\w.]+)["']""", path.read_text(encoding="utf-8"))
+        for path in [*TEMPLATES.rglob("*.html"), *TEMPLATES.parent.glob("*.py")]
+        for key in re.findall(r"""\bt(?:ext)?\(\s*["']([\w.]+)["']""", path.read_text(encoding="utf-8"))
     }
     assert named == set(texts.ENGLISH)
 

@@ -1,0 +1,87 @@
+"""What every page has in common: who looks at it, headers, texts, addresses of assets, errors as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from flask import Blueprint, Response, current_app, flash, g, make_response, redirect, render_template
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from backend.console import assets
+from backend.console.texts import text
+from backend.errors import AppError, NotFound
+from backend.runtime import Runtime
+
+# Nothing inline and nothing from elsewhere; `data:` is for the drawings within the stylesheet.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+# The parent of the blueprints of all nouns: its guard, headers and errors are theirs.
+bp = Blueprint("console", __name__, template_folder="templates")
+
+
+def runtime() -> Runtime:
+    """The runtime of the running app."""
+    found: Runtime = current_app.extensions["sightloop"]
+    return found
+
+
+def workspace_id() -> int:
+    """The workspace of whoever is signed in."""
+    found: int = g.workspace_id
+    return found
+
+
+def show(template: str, status: int = 200, **values: Any) -> Response:
+    """A page."""
+    return make_response(render_template(template, **values), status)
+
+
+def act(work: Callable[[], str], back: str) -> Response:
+    """Do something, then show the page `back` with the sentence that `work` gives, or why it was refused.
+
+    What is not there (any more) stays a 404: its page cannot be shown.
+    """
+    try:
+        flash(work(), "success")
+    except NotFound:
+        raise
+    except AppError as error:
+        flash(str(error), "danger")
+    return make_response(redirect(back, HTTPStatus.SEE_OTHER))
+
+
+@bp.context_processor
+def _shared() -> dict[str, object]:
+    found = assets.installed()
+    return {
+        "t": text,
+        "asset": found.url,
+        "assets_missing": bool(found.missing),
+        "signed_in": "workspace_id" in g,
+    }
+
+
+@bp.after_request
+def _protect(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+@bp.errorhandler(AppError)
+def _refused(error: AppError) -> Response:
+    return show("error.html", error.status, title=error.title, detail=str(error))
+
+
+@bp.errorhandler(HTTPException)
+def _http(error: HTTPException) -> Response:
+    if error.response is not None:
+        return make_response(error.response)
+    detail = text("error.form_expired") if isinstance(error, CSRFError) else error.description or error.name
+    return show("error.html", error.code or 500, title=error.name, detail=detail)
