@@ -15,7 +15,7 @@ from backend.datasets import operations
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image
 from backend.db import SessionFactory, now
-from backend.label_studio import publishing, registry
+from backend.label_studio import publishing, refreshing, registry
 from backend.label_studio.client import LabelStudio, connect
 from backend.label_studio.reconciling import reconcile
 from backend.label_studio.tables import LabelingItem, LabelingProject
@@ -154,7 +154,11 @@ def test_a_skipped_item_stays_out_and_a_deleted_image_leaves(
 
 
 def test_a_changed_image_and_a_link_near_its_end_get_a_new_address(
-    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+    runtime: Runtime,
+    studio: LabelStudio,
+    session: Session,
+    labelled: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _publish(runtime, session, labelled)
     changed, old = _item(session, "parts/nut/0.jpg"), _item(session, "parts/bolt/1.jpg")
@@ -166,6 +170,8 @@ def test_a_changed_image_and_a_link_near_its_end_get_a_new_address(
     changed.predicted_by = "a model"
     old.link_expires_at = now() + timedelta(days=1)
     session.commit()
+    # A day later: a link tells its end in seconds, and within one second the new one would be the old one.
+    monkeypatch.setattr(refreshing, "now", lambda: now() + timedelta(days=1))
     assert _publish(runtime, session, labelled)["renewed"] == 2
     after = {item["id"]: item["data"]["image"] for item in studio.items_of(project, [changed.item, old.item])}
     assert not set(before.values()) & set(after.values())
