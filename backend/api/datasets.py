@@ -26,10 +26,10 @@ from backend.api.schemas import (
     no_content,
 )
 from backend.datasets import operations, registry
+from backend.datasets.launching import launch_operation
 from backend.datasets.tables import Dataset, Operation
 from backend.db import transaction
 from backend.errors import InUse, NotFound
-from backend.queue import DATA, RUN_OPERATION, enqueue, ping
 from backend.training.tables import TrainingTask
 from backend.workspaces import registry as workspaces
 from backend.workspaces.tables import DEFAULT_CONNECTION
@@ -178,17 +178,10 @@ class OperationPath(BaseModel):
     operation_id: int = Field(ge=1, le=2**62)
 
 
-def _state(session: Session, dataset: Dataset) -> str:
-    for kind, state in (("sync", "syncing"), ("check", "checking")):
-        if operations.active(session, dataset, kind) is not None:
-            return state
-    return "ready" if dataset.synced_at else "new"
-
-
 def _out(session: Session, dataset: Dataset) -> dict[str, Any]:
     return {
         "name": dataset.name,
-        "state": _state(session, dataset),
+        "state": registry.state(session, dataset),
         "type": dataset.type,
         "path": f"s3://{dataset.bucket}/{dataset.prefix}",
         "description": dataset.description,
@@ -267,12 +260,7 @@ def prelabel_dataset(path: NamePath) -> Response:
 
 
 def _start(name: str, kind: str) -> Response:
-    ping(runtime().redis)  # refused before anything is written, rather than queued for nobody
-    with transaction(runtime().sessions) as session:
-        row = operations.start(session, registry.get(session, workspace_id(), name), kind)
-        out = _operation(row)
-    enqueue(runtime().redis, DATA, RUN_OPERATION, row.id, attempt=row.attempt)
-    return answer(out, 202)
+    return answer(_operation(launch_operation(runtime(), workspace_id(), name, kind)), 202)
 
 
 @bp.get("/operations/<int:operation_id>", responses={"200": OperationOut}, summary="Show an operation")

@@ -12,14 +12,11 @@ from sqlalchemy import select
 from backend.api.datasets import OperationOut
 from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, IdPage, NamePath, Out, answer, blueprint, listing, next_cursor
-from backend.datasets import operations
 from backend.datasets import registry as datasets
+from backend.datasets.launching import launch_labeling
 from backend.datasets.tables import Image
-from backend.db import transaction
-from backend.errors import LabelStudioMissing
 from backend.label_studio import registry
 from backend.labels.tables import LabelChange
-from backend.queue import DATA, RUN_OPERATION, enqueue, ping
 
 bp = blueprint("labeling", __name__, "Labeling in Label Studio")
 hooks = Blueprint("hooks", __name__)
@@ -77,22 +74,9 @@ class HistoryPage(Out):
 @bp.post("/datasets/<name>/labeling", responses={"202": OperationOut}, summary="Label a dataset")
 def label_dataset(path: NamePath, body: LabelingIn) -> Response:
     """Makes or updates the project in Label Studio and its items; ask for the operation to follow it."""
-    with runtime().sessions() as session:
-        datasets.get(session, workspace_id(), path.name)
-    if not runtime().settings.label_studio_url:
-        raise LabelStudioMissing(
-            "no Label Studio is set up: start the stack with it, or set SIGHTLOOP_LABEL_STUDIO_URL and "
-            "SIGHTLOOP_LABEL_STUDIO_TOKEN"
-        )
-    ping(runtime().redis)
-    labels = sorted({label.strip() for label in body.labels} - {""})
-    with transaction(runtime().sessions) as session:
-        dataset = datasets.get(session, workspace_id(), path.name)
-        row = operations.start(session, dataset, "label", {"labels": labels})
-        values = {name: getattr(row, name) for name in OperationOut.model_fields if name != "name"}
-        out = OperationOut(**values, name=dataset.name)
-    enqueue(runtime().redis, DATA, RUN_OPERATION, row.id, attempt=row.attempt)
-    return answer(out, 202)
+    row = launch_labeling(runtime(), workspace_id(), path.name, body.labels)
+    values = {name: getattr(row, name) for name in OperationOut.model_fields if name != "name"}
+    return answer(OperationOut(**values, name=row.dataset.name), 202)
 
 
 @bp.get("/datasets/<name>/labeling", responses={"200": LabelingOut}, summary="Show the labeling")

@@ -22,7 +22,7 @@ from backend.api.schemas import (
 )
 from backend.db import SessionFactory, transaction
 from backend.models import registry as models
-from backend.services import registry, tokens
+from backend.services import deploying, registry, tokens
 from backend.services.tables import Service
 
 bp = blueprint("services", __name__, "Deployed models: instances, quota, tokens")
@@ -140,17 +140,7 @@ def _detail(name: str) -> dict[str, object]:
 @bp.post("/services", responses={"201": ServiceMade}, summary="Deploy a model")
 def deploy(body: ServiceIn) -> Response:
     """The service starts within seconds; its token is in this answer and nowhere else."""
-    with transaction(_sessions()) as session:
-        model = models.get(session, workspace_id(), body.model)
-        service = registry.create(
-            session,
-            model,
-            body.name,
-            instances=body.instances,
-            quota=body.quota,
-            rate_limit=body.rate_limit,
-        )
-        token = tokens.issue(session, runtime().sealer, service)
+    token = deploying.deploy(runtime(), workspace_id(), **body.model_dump())
     return answer(ServiceMade.model_validate(_detail(body.name) | {"token": token.text}), 201)
 
 
@@ -214,10 +204,7 @@ def list_tokens(path: NamePath) -> Response:
 @bp.post("/services/<name>/tokens", responses={"201": ServiceTokenMade}, summary="Make another token")
 def create_token(path: NamePath) -> Response:
     """Valid on every instance within a second."""
-    with transaction(_sessions()) as session:
-        service = registry.get(session, workspace_id(), path.name)
-        made = tokens.issue(session, runtime().sealer, service)
-        service.revision = registry.next_revision(session)
+    made = deploying.add_token(runtime(), workspace_id(), path.name)
     row = made.row
     return answer(
         ServiceTokenMade(id=row.id, last4=row.last4, created_at=row.created_at, token=made.text), 201

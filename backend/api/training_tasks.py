@@ -21,12 +21,10 @@ from backend.api.schemas import (
     listing,
     next_cursor,
 )
-from backend.datasets import registry as datasets
 from backend.db import transaction
-from backend.queue import RUN_TRAINING, enqueue, served_queues
 from backend.training import records
 from backend.training import registry as tasks
-from backend.training.devices import place
+from backend.training.launching import launch_task
 from backend.training.tables import TrainingTask
 from plugins import registry as plugins
 
@@ -218,14 +216,10 @@ def list_algorithms() -> Response:
 @bp.post("/training-tasks", responses={"201": TaskDetail}, summary="Start a training task")
 def create_task(body: TaskIn) -> Response:
     """The task is queued; ask for it again to see its state."""
-    placement = place(body.gpus, body.gpu_type, served_queues(runtime().redis))
     values = body.model_dump(exclude={"dataset", "time_budget"})
     budget = body.time_budget or runtime().settings.time_budget
     request = tasks.TaskRequest(**values, time_budget=budget)
-    with transaction(runtime().sessions) as session:
-        dataset = datasets.get(session, workspace_id(), body.dataset)
-        task = tasks.create(session, dataset, request, placement)
-    enqueue(runtime().redis, task.queue, RUN_TRAINING, task.id, attempt=task.attempt)
+    launch_task(runtime(), workspace_id(), body.dataset, request)
     return answer(_detail(body.name), 201)
 
 

@@ -23,9 +23,13 @@ _LONGEST = 500  # characters of a link that are looked at
 
 def link(settings: Settings, image_id: int, etag: str, expires: datetime) -> str:
     """The address at which browsers get the image until `expires`."""
+    return base_url(settings) + path(settings, image_id, etag, expires)
+
+
+def path(settings: Settings, image_id: int, etag: str, expires: datetime) -> str:
+    """The same without the host, for pages of the API itself."""
     payload = [image_id, int(expires.timestamp()), hashlib.sha256(etag.encode()).hexdigest()[:8]]
-    signed = _serializer(settings).dumps(payload)
-    return f"{base_url(settings)}{PATH}{signed}"
+    return f"{PATH}{_serializer(settings).dumps(payload)}"
 
 
 def image_of(settings: Settings, signed: str) -> int:

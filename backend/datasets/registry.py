@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.datasets import findings
-from backend.datasets.operations import ACTIVE
+from backend.datasets.operations import ACTIVE, active
 from backend.datasets.tables import Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, transaction
 from backend.errors import BucketMissing, InUse, InvalidRequest, NameTaken, NotFound, WrongState
@@ -135,9 +135,12 @@ def images(
     after: str | None = None,
     label: str | None = None,
     labelled: bool | None = None,
+    finding: str | None = None,
     state: str = "present",
 ) -> Sequence[Image]:
-    """Images by key; `after` is the key that the last page ended with."""
+    """Images by key; `after` is the key that the last page ended with. `finding` chooses those with a finding
+    of that code.
+    """
     query = select(Image).where(Image.dataset_id == dataset.id, Image.state == state)
     if after is not None:
         query = query.where(Image.key > after)
@@ -145,7 +148,28 @@ def images(
         query = query.where(Image.label == label)
     if labelled is not None:
         query = query.where(Image.label.is_not(None) if labelled else Image.label.is_(None))
+    if finding is not None:
+        named = select(Finding.key).where(Finding.dataset_id == dataset.id, Finding.code == finding)
+        query = query.where(Image.key.in_(named))
     return session.scalars(query.order_by(Image.key).limit(_page(limit))).all()
+
+
+def image_counts(session: Session, datasets: Sequence[Dataset]) -> dict[int, int]:
+    """The number of present images by the id of each dataset that has any."""
+    rows = session.execute(
+        select(Image.dataset_id, func.count())
+        .where(Image.dataset_id.in_([dataset.id for dataset in datasets]), Image.state == "present")
+        .group_by(Image.dataset_id)
+    ).all()
+    return {row[0]: row[1] for row in rows}
+
+
+def state(session: Session, dataset: Dataset) -> str:
+    """`new` (never synced), `syncing`, `checking` or `ready`."""
+    for kind, named in (("sync", "syncing"), ("check", "checking")):
+        if active(session, dataset, kind) is not None:
+            return named
+    return "ready" if dataset.synced_at else "new"
 
 
 def image(session: Session, dataset: Dataset, image_id: int) -> Image:

@@ -93,6 +93,14 @@ def logs(session: Session, task_id: int, *, step: str, after: int, limit: int) -
     return list(session.scalars(statement.order_by(TaskLog.id).limit(limit)))
 
 
+def last_logs(session: Session, task_id: int, *, step: str, limit: int) -> list[TaskLog]:
+    """The newest log lines, oldest first, of one step or of all."""
+    statement = select(TaskLog).where(TaskLog.task_id == task_id)
+    if step:
+        statement = statement.where(TaskLog.step == step)
+    return list(session.scalars(statement.order_by(TaskLog.id.desc()).limit(limit)))[::-1]
+
+
 def metrics(session: Session, task_id: int, *, after: int, limit: int) -> list[TaskMetric]:
     """Metric rows after the id `after`."""
     return list(

@@ -1,0 +1,59 @@
+"""What pages show of a bundle: its manifest and plots, kept in a folder of this host so that a page need not
+fetch the whole bundle each time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from backend.errors import ModelInvalid, NotFound
+from backend.models import registry
+from backend.models.tables import Model
+from backend.runtime import Runtime
+from plugins import bundle
+
+_PLOTS = "plots"
+
+
+def manifest(runtime: Runtime, model: Model) -> bundle.Manifest:
+    """The manifest of a model's bundle. Raises `ModelInvalid` and what the object store raises."""
+    try:
+        return bundle.read_manifest(_folder(runtime, model))
+    except bundle.BundleError as error:
+        raise ModelInvalid(f"the bundle of model {model.name!r} cannot be read: {error}") from None
+
+
+def plots(found: bundle.Manifest) -> list[str]:
+    """The names of the plots, without their folder."""
+    return sorted(Path(path).name for path in found.files if Path(path).parent == Path(_PLOTS))
+
+
+def plot(runtime: Runtime, model: Model, name: str) -> Path:
+    """The file of one plot. Raises `NotFound` for a name that the manifest does not list."""
+    if name not in plots(manifest(runtime, model)):
+        raise NotFound(f"model {model.name!r} has no plot {name!r}")
+    return _folder(runtime, model) / _PLOTS / name
+
+
+def _folder(runtime: Runtime, model: Model) -> Path:
+    target = runtime.settings.data_dir / "excerpts" / model.digest
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        registry.verified(runtime.artifacts, runtime.settings.s3_bucket, model) as archive,
+        tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as scratch,
+    ):
+        source, partial = archive.parent / "bundle", Path(scratch) / "excerpt"
+        partial.mkdir()
+        shutil.copy(source / bundle.MANIFEST, partial)
+        if (source / _PLOTS).is_dir():
+            shutil.copytree(source / _PLOTS, partial / _PLOTS)
+        try:
+            partial.rename(target)
+        except OSError:  # another request was faster: the content is the same by its digest
+            if not target.is_dir():
+                raise
+    return target
