@@ -62,6 +62,12 @@ def _shared() -> dict[str, object]:
     return {
         "t": text,
         "asset": found.url,
+        "nouns": {
+            "datasets": text("noun.datasets"),
+            "tasks": text("noun.tasks"),
+            "models": text("noun.models"),
+            "services": text("noun.services"),
+        },
         "assets_missing": bool(found.missing),
         "signed_in": "workspace_id" in g,
     }

@@ -1,31 +1,25 @@
-"""Puts the console together: its nouns under one parent, and the start page."""
+"""Puts the console together: its nouns under one parent."""
 
 from __future__ import annotations
 
-from flask import Flask, Response
+from flask import Flask
 from jinja2 import StrictUndefined
 
-from backend.console import assets, session
-from backend.console.page import bp, show
+from backend.console import assets, datasets, home, models, services, session, tasks, wizards, wording
+from backend.console.page import bp
 from backend.settings import Settings
-from backend.version import VERSION
 
-_NOUNS = (session,)
+_NOUNS = (session, home, datasets, tasks, models, services, wizards)
 
 
 def install(app: Flask, settings: Settings) -> None:
     """Put the console into an app."""
     app.extensions["sightloop.assets"] = assets.read()
     app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.filters.update(when=wording.when, size=wording.size, fact=wording.fact)
     session.install(app, settings)
     app.register_blueprint(assets.bp)
     app.register_blueprint(bp)
-
-
-@bp.get("/")
-def front() -> Response:
-    """Where things are."""
-    return show("front.html", version=VERSION)
 
 
 for noun in _NOUNS:

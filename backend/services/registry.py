@@ -128,7 +128,8 @@ def change(session: Session, service: Service, wanted: Change) -> None:
             f"service {service.name!r} serves a {service.model.plugin} model; {wanted.model.name!r} is one "
             f"of {wanted.model.plugin}. Deploy it under another name"
         )
-    instances, quota = wanted.instances or service.instances, wanted.quota or service.quota
+    instances = service.instances if wanted.instances is None else wanted.instances
+    quota = service.quota if wanted.quota is None else wanted.quota
     _check_resources(instances, quota)
     new_model = wanted.model is not None and wanted.model.id != service.model_id
     if new_model:

@@ -196,6 +196,12 @@ def connection(session: Session, workspace_id: int, name: str) -> StorageConnect
     return row
 
 
+def connections(session: Session, workspace_id: int) -> list[StorageConnection]:
+    """All of the workspace, by name."""
+    statement = select(StorageConnection).where(StorageConnection.workspace_id == workspace_id)
+    return list(session.scalars(statement.order_by(StorageConnection.name)))
+
+
 def delete_connection(session: Session, row: StorageConnection) -> None:
     """Forget a connection. Raises `InUse` while datasets read through it."""
     users = session.scalars(select(Dataset.name).where(Dataset.connection_id == row.id)).all()

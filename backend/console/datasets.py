@@ -1,0 +1,116 @@
+"""Pages of datasets: list, detail with findings and gallery, and the operations on them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Response, make_response, request, url_for
+from sqlalchemy.orm import Session
+
+from backend.console.page import act, runtime, show, workspace_id
+from backend.console.texts import text
+from backend.datasets import links, operations, registry
+from backend.datasets.launching import launch_labeling, launch_operation
+from backend.datasets.tables import Dataset, Image
+from backend.db import now
+from backend.errors import InvalidRequest
+from backend.label_studio import registry as labeling
+
+bp = Blueprint("datasets", __name__)
+PAGE = 50
+_GALLERY = 48
+_OPERATIONS = 5
+_KINDS = ("sync", "check", "label")
+
+
+@bp.get("/datasets")
+def index() -> Response:
+    """By name."""
+    after = request.args.get("after", "")
+    with runtime().sessions() as session:
+        rows = registry.list_(session, workspace_id(), limit=PAGE, after=after or None)
+        states = {row.id: registry.state(session, row) for row in rows}
+        counts = registry.image_counts(session, rows)
+    following = rows[-1].name if len(rows) == PAGE else ""
+    return show("datasets.html", rows=rows, states=states, counts=counts, after=after, following=following)
+
+
+@bp.get("/datasets/<name>")
+def detail(name: str) -> Response:
+    """Numbers, findings, and a gallery that the query filters."""
+    with runtime().sessions() as session:
+        dataset = registry.get(session, workspace_id(), name)
+        values = {
+            "summary": registry.summary(session, dataset),
+            "labeling": labeling.state(session, runtime().settings, dataset),
+            **_progress(session, dataset),
+            **_gallery(session, dataset),
+        }
+    return show("dataset.html", dataset=dataset, **values)
+
+
+@bp.get("/datasets/<name>/progress")
+def progress(name: str) -> Response:
+    """The part of the page that refreshes itself; when the work has ended, the whole page is read again."""
+    with runtime().sessions() as session:
+        dataset = registry.get(session, workspace_id(), name)
+        values = _progress(session, dataset)
+    if not values["busy"]:
+        return make_response("", 200, {"HX-Refresh": "true"})
+    return show("dataset_progress.html", dataset=dataset, **values)
+
+
+@bp.post("/datasets/<name>/operations")
+def operate(name: str) -> Response:
+    """Start a sync, a check, or labeling."""
+    kind = request.form.get("kind", "")
+
+    def start() -> str:
+        if kind not in _KINDS:
+            raise InvalidRequest(text("datasets.unknown_kind"))
+        if kind == "label":
+            launch_labeling(runtime(), workspace_id(), name, [])
+        else:
+            launch_operation(runtime(), workspace_id(), name, kind)
+        return text("datasets.started", kind=kind, name=name)
+
+    return act(start, url_for("console.datasets.detail", name=name))
+
+
+def _progress(session: Session, dataset: Dataset) -> dict[str, Any]:
+    rows = operations.list_(session, dataset, limit=_OPERATIONS)
+    return {
+        "state": registry.state(session, dataset),
+        "operations": rows,
+        "busy": any(row.state in operations.ACTIVE for row in rows),
+    }
+
+
+def _gallery(session: Session, dataset: Dataset) -> dict[str, Any]:
+    chosen = {name: request.args.get(name, "") for name in ("label", "labelled", "finding")}
+    rows = registry.images(
+        session,
+        dataset,
+        limit=_GALLERY,
+        after=request.args.get("after") or None,
+        label=chosen["label"] or None,
+        labelled={"yes": True, "no": False}.get(chosen["labelled"]),
+        finding=chosen["finding"] or None,
+    )
+    found = registry.list_findings(session, dataset, limit=_GALLERY, code=chosen["finding"] or None)
+    return {
+        "images": [(row, _address(row)) for row in rows],
+        "chosen": chosen,
+        "findings": found,
+        "following": rows[-1].key if len(rows) == _GALLERY else "",
+    }
+
+
+def _address(image: Image) -> str:
+    """The same for a whole day, so that browsers keep the picture."""
+    return links.path(runtime().settings, image.id, image.etag, _tomorrow(now()) + timedelta(days=1))
+
+
+def _tomorrow(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

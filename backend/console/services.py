@@ -1,0 +1,97 @@
+"""Pages of services: list, detail with how to call it, scale, stop, start, delete, tokens."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request, url_for
+
+from backend.console.page import act, runtime, show, workspace_id
+from backend.console.texts import text
+from backend.db import transaction
+from backend.errors import InvalidRequest
+from backend.services import deploying, registry, tokens
+
+bp = Blueprint("services", __name__)
+PAGE = 50
+_CHANGES = {"stop": registry.stop, "start": registry.start, "delete": registry.delete}
+
+
+@bp.get("/services")
+def index() -> Response:
+    """By name."""
+    after = request.args.get("after", "")
+    with runtime().sessions() as session:
+        rows = registry.page(session, workspace_id(), after=after, limit=PAGE)
+    following = rows[-1].name if len(rows) == PAGE else ""
+    return show("services.html", rows=rows, after=after, following=following)
+
+
+@bp.get("/services/<name>")
+def detail(name: str) -> Response:
+    """Its state, and how to call it."""
+    return page(name)
+
+
+def page(name: str, token: str = "") -> Response:
+    """The page of a service, with a new token that is shown this once."""
+    with runtime().sessions() as session:
+        service = registry.get(session, workspace_id(), name)
+        served = registry.served(session, service)
+        known = tokens.of(session, service)
+    return show("service.html", service=service, served=served, tokens=known, token=token)
+
+
+@bp.get("/services/<name>/live")
+def live(name: str) -> Response:
+    """The part of the page that refreshes itself."""
+    with runtime().sessions() as session:
+        service = registry.get(session, workspace_id(), name)
+    return show("service_live.html", service=service)
+
+
+@bp.post("/services/<name>/state")
+def change_state(name: str) -> Response:
+    """Stop, start or delete it."""
+    change = request.form.get("change", "")
+
+    def ask() -> str:
+        if change not in _CHANGES:
+            raise InvalidRequest(text("services.unknown_change"))
+        with transaction(runtime().sessions) as session:
+            _CHANGES[change](session, registry.get(session, workspace_id(), name))
+        return text("services.asked", change=change, name=name)
+
+    return act(ask, url_for("console.services.detail", name=name))
+
+
+@bp.post("/services/<name>/scale")
+def scale(name: str) -> Response:
+    """Another number of instances; no accepted request is dropped."""
+    instances = request.form.get("instances", 0, int)
+
+    def ask() -> str:
+        with transaction(runtime().sessions) as session:
+            service = registry.get(session, workspace_id(), name)
+            registry.change(session, service, registry.Change(instances=instances))
+        return text("services.scaled", name=name, instances=instances)
+
+    return act(ask, url_for("console.services.detail", name=name))
+
+
+@bp.post("/services/<name>/tokens")
+def add_token(name: str) -> Response:
+    """The token's text is on this page and nowhere else, so there is no redirect."""
+    return page(name, deploying.add_token(runtime(), workspace_id(), name).text)
+
+
+@bp.post("/services/<name>/tokens/<int:token_id>/revoke")
+def revoke_token(name: str, token_id: int) -> Response:
+    """Refused on every instance within a second."""
+
+    def ask() -> str:
+        with transaction(runtime().sessions) as session:
+            service = registry.get(session, workspace_id(), name)
+            tokens.revoke(session, service, token_id)
+            service.revision = registry.next_revision(session)
+        return text("services.revoked")
+
+    return act(ask, url_for("console.services.detail", name=name))

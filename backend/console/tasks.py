@@ -1,0 +1,70 @@
+"""Pages of training tasks: list, detail with steps, curves and log, stop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, request, url_for
+
+from backend.console import drawing
+from backend.console.page import act, runtime, show, workspace_id
+from backend.console.texts import text
+from backend.db import transaction
+from backend.training import records, registry
+from backend.training.lifecycle import FINAL
+
+bp = Blueprint("tasks", __name__)
+PAGE = 50
+_LINES = 200  # of the log
+_METRICS = 20_000
+
+
+@bp.get("/tasks")
+def index() -> Response:
+    """Newest first."""
+    after = request.args.get("after", 0, int)
+    with runtime().sessions() as session:
+        rows = registry.page(session, workspace_id(), after=after, limit=PAGE)
+        names = {row.id: row.dataset.name for row in rows}
+    following = rows[-1].id if len(rows) == PAGE else 0
+    return show("tasks.html", rows=rows, names=names, after=after, following=following)
+
+
+@bp.get("/tasks/<name>")
+def detail(name: str) -> Response:
+    """With its steps, curves and log."""
+    return show("task.html", **_values(name))
+
+
+@bp.get("/tasks/<name>/live")
+def live(name: str) -> Response:
+    """The part of the page that refreshes itself while the task runs."""
+    return show("task_live.html", **_values(name))
+
+
+@bp.post("/tasks/<name>/stop")
+def stop(name: str) -> Response:
+    """Keeps the best model so far, or discards it."""
+    discard = request.form.get("discard") == "yes"
+
+    def ask() -> str:
+        with transaction(runtime().sessions) as session:
+            registry.request_stop(session, registry.get(session, workspace_id(), name), discard=discard)
+        return text("tasks.discarding", name=name) if discard else text("tasks.stopping", name=name)
+
+    return act(ask, url_for("console.tasks.detail", name=name))
+
+
+def _values(name: str) -> dict[str, Any]:
+    step = request.args.get("step", "")
+    with runtime().sessions() as session:
+        task = registry.get(session, workspace_id(), name)
+        return {
+            "task": task,
+            "dataset": task.dataset.name,
+            "steps": records.steps(session, task.id),
+            "step": step,
+            "log": records.last_logs(session, task.id, step=step, limit=_LINES),
+            "curves": drawing.curves(records.metrics(session, task.id, after=0, limit=_METRICS)),
+            "ended": task.state in FINAL,
+        }

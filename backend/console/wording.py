@@ -1,0 +1,36 @@
+"""Moments, sizes and facts as people read them: filters of the templates."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_STEP = 1000
+
+
+def when(moment: datetime | None) -> str:
+    """A moment in UTC, to the minute; a dash for none."""
+    return "-" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def size(number: float) -> str:
+    """Bytes with a unit: `4.2 MB`."""
+    for unit in _UNITS[:-1]:
+        if number < _STEP:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= _STEP
+    return f"{number:.1f} {_UNITS[-1]}"
+
+
+def fact(value: object) -> str:
+    """A value of a step's facts, a parameter or a metric."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "automatic"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,203 @@
+"""The pages over real rows: what they show, whose rows they show, and what their buttons do."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from backend.datasets import operations
+from backend.datasets import registry as datasets
+from backend.db import SessionFactory
+from backend.services import registry as services
+from backend.training import registry as tasks
+from tests.api.conftest import Caller
+from tests.console.conftest import MARKUP, csrf_of, furnish, sign_in
+
+LISTS = ["/", "/datasets", "/tasks", "/models", "/services", "/new/dataset", "/new/task", "/new/service"]
+DETAILS = [
+    "/datasets/parts",
+    "/datasets/parts?finding=truncated",
+    "/tasks/parts-v2",
+    "/tasks/parts-v2?step=prepare",
+    "/tasks/parts-v2/live",
+    "/models/parts-v1",
+    "/services/check",
+    "/services/check/live",
+    "/new/task?dataset=parts&algorithm=classification-high-performance",
+]
+
+
+FILES = ["/models/parts-v1/plots/confusion.png", "/models/parts-v1/bundle", "/models/parts-v1/onnx"]
+
+
+@pytest.fixture
+def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
+    furnish(app)
+    return member
+
+
+def _post(client: FlaskClient, path: str, page: str, **values: object) -> str:
+    form = {"csrf_token": csrf_of(client.get(page).text), **values}
+    return client.post(path, data=form, follow_redirects=True).text
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_an_empty_workspace_says_what_to_do(member: FlaskClient, path: str) -> None:
+    response = member.get(path)
+    assert response.status_code == 200
+    assert re.search(r'href="/new/\w+"|<form', response.text)
+
+
+@pytest.mark.parametrize("path", LISTS + DETAILS)
+def test_markup_is_text_and_nothing_is_inline(furnished: FlaskClient, path: str) -> None:
+    response = furnished.get(path)
+    assert response.status_code == 200
+    assert MARKUP not in response.text
+    assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son\w+=(?!alert)", response.text)
+
+
+@pytest.mark.parametrize("path", ["/datasets/parts", "/tasks/parts-v2", "/models/parts-v1"])
+def test_odd_names_are_shown_as_they_are(furnished: FlaskClient, path: str) -> None:
+    assert escape(MARKUP) in furnished.get(path).text
+
+
+@pytest.mark.parametrize("path", [*DETAILS[:8], *FILES])
+def test_a_member_of_another_workspace_finds_nothing(app: Flask, stranger: Caller, path: str) -> None:
+    furnish(app)
+    with app.test_client() as client:
+        sign_in(client, stranger.token)
+        response = client.get(path)
+        assert response.status_code == 404
+        assert "there is no" in response.text
+        assert "parts" not in client.get("/").text
+
+
+@pytest.mark.parametrize(
+    "path, values",
+    [
+        ("/datasets/parts/operations", {"kind": "sync"}),
+        ("/tasks/parts-v2/stop", {"discard": "yes"}),
+        ("/services/check/state", {"change": "delete"}),
+        ("/services/check/scale", {"instances": "2"}),
+        ("/services/check/tokens", {}),
+        ("/services/check/tokens/1/revoke", {}),
+    ],
+)
+def test_a_member_of_another_workspace_changes_nothing(
+    app: Flask, stranger: Caller, path: str, values: dict[str, str]
+) -> None:
+    furnish(app)
+    with app.test_client() as client:
+        sign_in(client, stranger.token)
+        form = {"csrf_token": csrf_of(client.get("/").text), **values}
+        assert client.post(path, data=form).status_code == 404
+
+
+def test_no_change_without_the_forms_token(app: Flask, furnished: FlaskClient) -> None:
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint.startswith("console.") and "POST" in (rule.methods or ()):
+            path = re.sub(r"<int:\w+>", "1", re.sub(r"<\w+>", "check", rule.rule))
+            assert furnished.post(path).status_code == 400, path
+
+
+def test_home_names_the_first_missing_step(app: Flask, member: FlaskClient) -> None:
+    assert "Make a dataset" in member.get("/").text
+    furnish(app)
+    assert "Call a service" in member.get("/").text
+
+
+def test_a_dataset_has_its_classes_findings_and_images(furnished: FlaskClient) -> None:
+    page = furnished.get("/datasets/parts").text
+    assert "Image cut off" in page and "upload the image again: the end is missing" in page
+    assert page.count('src="/images/') == 12
+    assert furnished.get("/datasets/parts?label=bolt").text.count('src="/images/') == 3
+    assert furnished.get("/datasets/parts?labelled=no").text.count('src="/images/') == 3
+    assert furnished.get("/datasets/parts?finding=truncated").text.count('src="/images/') == 1
+    assert "No image fits" in furnished.get("/datasets/parts?label=nothing").text
+
+
+def test_sync_is_started_once_and_its_progress_is_shown(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    page = _post(furnished, "/datasets/parts/operations", "/datasets/parts", kind="sync")
+    assert "Started: sync of parts." in page and 'hx-get="/datasets/parts/progress"' in page
+    with api_sessions() as session:
+        assert operations.active(session, datasets.get(session, 1, "parts"), "sync") is not None
+    page = _post(furnished, "/datasets/parts/operations", "/datasets/parts", kind="sync")
+    assert "is queued already" in page
+
+
+def test_labeling_without_label_studio_says_so(furnished: FlaskClient) -> None:
+    page = _post(furnished, "/datasets/parts/operations", "/datasets/parts", kind="label")
+    assert "no Label Studio is set up" in page
+    page = _post(furnished, "/datasets/parts/operations", "/datasets/parts", kind="delete")
+    assert "choose sync, check or label" in page
+
+
+def test_progress_that_has_ended_reloads_the_page(furnished: FlaskClient) -> None:
+    assert furnished.get("/datasets/parts/progress").headers["HX-Refresh"] == "true"
+
+
+def test_a_task_has_its_steps_curves_and_log(furnished: FlaskClient) -> None:
+    page = furnished.get("/tasks/parts-v2?step=prepare").text
+    assert page.count("<polyline") == 2 and "Facts of the step prepare" in page
+    assert "No line was logged yet" in page
+    assert f"{escape(MARKUP)} 2" in furnished.get("/tasks/parts-v2").text
+
+
+def test_a_task_is_stopped_as_asked_for(furnished: FlaskClient, api_sessions: SessionFactory) -> None:
+    assert "keeps nothing" in _post(furnished, "/tasks/parts-v2/stop", "/tasks/parts-v2", discard="yes")
+    with api_sessions() as session:
+        assert tasks.get(session, 1, "parts-v2").stop == "discard"
+    assert "keeps the best" in _post(furnished, "/tasks/parts-v1/stop", "/tasks/parts-v1", discard="no")
+    page = _post(furnished, "/tasks/parts-v1/stop", "/", discard="no")
+    assert "there is nothing to stop" in page
+
+
+def test_a_model_has_its_metrics_matrix_and_plots(furnished: FlaskClient) -> None:
+    page = furnished.get("/models/parts-v1").text
+    assert "0.6 - 0.97" in page.replace("\u2013", "-") and "Confusion matrix" in page
+    with furnished.get("/models/parts-v1/plots/confusion.png") as plot:
+        assert (plot.status_code, plot.content_type) == (200, "image/png")
+    assert furnished.get("/models/parts-v1/plots/manifest.json").status_code == 404
+
+
+def test_a_model_whose_store_does_not_answer_has_what_the_database_knows(
+    app: Flask, furnished: FlaskClient
+) -> None:
+    for folder in (app.extensions["sightloop"].settings.data_dir / "excerpts").iterdir():
+        folder.rename(folder.with_name("elsewhere"))
+    page = furnished.get("/models/parts-v1")
+    assert page.status_code == 200
+    assert "127.0.0.1:9" in page.text and "0.875" in page.text
+    assert furnished.get("/models/parts-v1/bundle").status_code == 502
+
+
+def test_a_service_is_scaled_stopped_started_and_deleted(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    def post(path: str, **values: object) -> str:
+        return _post(furnished, f"/services/check/{path}", "/services/check", **values)
+
+    assert "is to have 2 instances" in post("scale", instances=2)
+    assert "instances must be 1 to" in post("scale", instances="many")
+    assert "Asked for: stop" in post("state", change="stop")
+    assert "already" in post("state", change="stop")
+    assert "Asked for: start" in post("state", change="start")
+    assert "choose stop, start or delete" in post("state", change="explode")
+    assert "Asked for: delete" in post("state", change="delete")
+    with api_sessions() as session:
+        assert services.get(session, 1, "check").desired == "deleted"
+
+
+def test_a_new_token_is_shown_once_and_can_be_revoked(furnished: FlaskClient) -> None:
+    page = _post(furnished, "/services/check/tokens", "/services/check")
+    found = re.search(r"<code>([\w-]{60,})</code>", page)
+    assert found is not None
+    assert found[1] not in furnished.get("/services/check").text
+    refused = _post(furnished, "/services/check/tokens/1/revoke", "/services/check")
+    assert "only token" in refused

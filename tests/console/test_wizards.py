@@ -1,0 +1,125 @@
+"""The forms that make something: what they make, and how they refuse."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from backend.db import SessionFactory
+from backend.services import registry as services
+from backend.training import registry as tasks
+from tests.console.conftest import MARKUP, csrf_of, furnish
+
+TASK = {
+    "dataset": "parts",
+    "algorithm": "classification-high-performance",
+    "name": "parts-v3",
+    "minutes": "2",
+    "start_from": "current",
+    "labels": "",
+}
+
+
+@pytest.fixture
+def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
+    furnish(app)
+    return member
+
+
+def _send(client: FlaskClient, address: str, **values: str) -> tuple[int, str]:
+    form = {"csrf_token": csrf_of(client.get("/").text), **values}
+    response = client.post(address, data=form)
+    return response.status_code, response.headers.get("Location") or response.text
+
+
+def test_training_starts_with_the_values_of_the_form(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    values = {**TASK, "parameter.epochs": "3", "parameter.image_size": "", "labels": "bolt\r\n" + MARKUP}
+    assert _send(furnished, "/new/task", **values) == (303, "/tasks/parts-v3")
+    with api_sessions() as session:
+        task = tasks.get(session, 1, "parts-v3")
+    assert (task.time_budget, task.state) == (120, "queued")
+    assert task.parameters["epochs"] == "3" and "image_size" not in task.parameters
+    assert task.labels == sorted(["bolt", MARKUP])
+
+
+def test_the_form_has_every_parameter_of_the_algorithm(furnished: FlaskClient) -> None:
+    page = furnished.get("/new/task?dataset=parts&algorithm=classification-high-precision").text
+    names = set(re.findall(r'name="parameter\.(\w+)"', page))
+    assert names == {"epochs", "image_size", "learning_rate", "fine_tune", "precision", "seed", "base"}
+
+
+@pytest.mark.parametrize(
+    "change, status, sentence",
+    [
+        ({"name": MARKUP}, 422, "letters, digits"),
+        ({"name": "parts-v1"}, 409, "already"),
+        ({"minutes": "soon"}, 422, "number of minutes"),
+        ({"minutes": "nan"}, 422, "number of minutes"),
+        ({"minutes": "1e400"}, 422, "number of minutes"),
+        ({"parameter.epochs": "0"}, 422, "epochs must be"),
+        ({"parameter.nothing": "1"}, 422, "has no parameter"),
+        ({"algorithm": "magic"}, 422, "there is no algorithm"),
+        ({"dataset": "gone"}, 404, "there is no dataset"),
+        ({"start_from": "gone"}, 404, "there is no model"),
+        ({"description": "x" * 1001}, 422, "at most 1000"),
+        ({"labels": "unicorn"}, 422, "unicorn"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_beside_the_form(
+    furnished: FlaskClient, change: dict[str, str], status: int, sentence: str
+) -> None:
+    found, page = _send(furnished, "/new/task", **{**TASK, **change})
+    assert found == status
+    assert sentence in page and 'role="alert"' in page and MARKUP not in page
+
+
+def test_a_deployed_model_shows_its_token_once(furnished: FlaskClient, api_sessions: SessionFactory) -> None:
+    values = {"model": "parts-v1", "name": "second", "instances": "1", "quota": "1"}
+    status, page = _send(furnished, "/new/service", **values)
+    assert status == 200 and "shown this once" in page and "curl -s" in page
+    with api_sessions() as session:
+        assert services.get(session, 1, "second").state == "Creating"
+
+
+@pytest.mark.parametrize(
+    "change, status, sentence",
+    [
+        ({"name": "check"}, 409, "already"),
+        ({"name": ""}, 422, "letters, digits"),
+        ({"model": "gone"}, 404, "there is no model"),
+        ({"instances": "many"}, 422, "instances must be"),
+        ({"quota": "0"}, 422, "quota must be"),
+    ],
+)
+def test_a_service_that_cannot_be_is_refused_beside_the_form(
+    furnished: FlaskClient, change: dict[str, str], status: int, sentence: str
+) -> None:
+    values = {"model": "parts-v1", "name": "second", "instances": "1", "quota": "1", **change}
+    found, page = _send(furnished, "/new/service", **values)
+    assert found == status
+    assert sentence in page and 'role="alert"' in page
+
+
+@pytest.mark.parametrize(
+    "change, status, sentence",
+    [
+        ({"type": "magic"}, 422, "no type of dataset"),
+        ({"path": "/home"}, 422, "s3://"),
+        ({"connection": "gone"}, 404, "there is no storage connection"),
+        ({"name": "parts"}, 409, "already"),
+        ({"name": MARKUP}, 422, "letters, digits"),
+        ({}, 502, "127.0.0.1:9"),
+    ],
+)
+def test_a_dataset_that_cannot_be_is_refused_beside_the_form(
+    furnished: FlaskClient, change: dict[str, str], status: int, sentence: str
+) -> None:
+    values = {"name": "new", "type": "classification", "path": "s3://factory/parts", "connection": "store"}
+    found, page = _send(furnished, "/new/dataset", **{**values, **change})
+    assert found == status
+    assert sentence in page and 'role="alert"' in page and MARKUP not in page
