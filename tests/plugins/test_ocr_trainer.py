@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from plugins import images
-from plugins.contract import PluginError, TrainingStopped
+from plugins.contract import PluginError, Region, TrainingStopped
 from plugins.ocr import trainer
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import open_predictor
+from plugins.ocr.predictor.network import Network
 from plugins.ocr.trainer.judging import Judge
+from plugins.ocr.trainer.stages import Stages
 from tests.plugins.context import MemoryContext
 from tests.plugins.ocr_pages import page
 
@@ -61,6 +63,64 @@ def test_what_training_makes_worse_is_not_kept(tmp_path: Path, monkeypatch: pyte
     assert draft.facts["trained"] is False and made.facts["kept"] == "pretrained networks"
     assert any("made it worse" in line for line in made.lines)
     assert draft.model["detector"]["thresholds"]["unclip_ratio"] == 1.6
+
+
+def test_where_training_fails_the_base_is_fitted_to_the_boxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(stages: Stages) -> None:
+        for parameter in stages.detector.parameters():
+            parameter.data.zero_()
+
+    monkeypatch.setattr(Stages, "find", spoil)
+    made = context(tmp_path)
+    made.snapshot = [
+        replace(one, regions=tuple(wider(region) for region in one.regions)) for one in made.snapshot
+    ]
+    draft = trainer.train(made)
+    assert draft.facts["trained"] is False and made.facts["kept"] == "pretrained networks"
+    assert made.facts["thresholds"]["unclip_ratio"] > 1.6
+    assert draft.model["detector"]["thresholds"] == made.facts["thresholds"]
+
+
+def wider(region: Region) -> Region:
+    """Boxes drawn with so much room that the usual ones do not fit them."""
+    (left, top), _, (right, bottom), _ = region.points
+    points = ((left - 9, top - 9), (right + 9, top - 9), (right + 9, bottom + 9), (left - 9, bottom + 9))
+    return replace(region, points=points)
+
+
+@pytest.mark.parametrize("after", range(1, 80, 13))
+def test_after_a_stop_no_network_looks_at_another_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    made, late = context(tmp_path, detector_epochs=100, recogniser_epochs=100), []
+    run = Network.run
+
+    def counted(network: Network, rows: Any) -> Any:
+        if asked_to_stop(made):
+            late.append(rows)
+        return run(network, rows)
+
+    monkeypatch.setattr(Network, "run", counted)
+    made.stop_at = made.asked + after
+    try:
+        trainer.train(made)
+    except TrainingStopped as stopped:
+        assert "before there was a model" in str(stopped)  # the networks were not loaded yet
+    # The export compares each file with its network on one image; reading one image takes a few batches.
+    assert len(late) <= 6
+
+
+def asked_to_stop(made: MemoryContext) -> bool:
+    return made.stop_at is not None and made.asked >= made.stop_at
+
+
+def test_without_validation_images_the_log_says_what_judges(tmp_path: Path) -> None:
+    made = context(tmp_path, fine_tune=False)
+    made.snapshot = [one for one in made.snapshot if one.split == "train"]
+    trainer.train(made)
+    assert any("no validation image" in line for line in made.lines)
 
 
 def test_without_fine_tuning_only_characters_and_boxes_are_fitted(tmp_path: Path) -> None:

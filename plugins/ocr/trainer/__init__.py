@@ -5,6 +5,9 @@ best end to end on whole validation images is kept, and the base where training 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,12 +19,23 @@ from plugins.ocr.bases import Detector, Recogniser
 from plugins.ocr.evaluate import HEADLINE
 from plugins.ocr.predictor import Thresholds
 from plugins.ocr.trainer import beginning, pages
-from plugins.ocr.trainer.judging import Judge, score
+from plugins.ocr.trainer.judging import Interrupted, Judge, score
 from plugins.ocr.trainer.pages import Pages
 from plugins.ocr.trainer.stages import Stages
 
 # What networks are judged on while training; the evaluation takes all.
 _JUDGED_TEXTS, _JUDGED_IMAGES = 500, 100
+TRAINED = "trained networks"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Networks that may become the model, with the thresholds that belong to them, and what they are."""
+
+    detector: Detector
+    recogniser: Recogniser
+    thresholds: Thresholds
+    name: str
 
 
 def train(context: TrainingContext) -> Draft:
@@ -35,47 +49,68 @@ def train(context: TrainingContext) -> Draft:
     _state_facts(context, side, validation, len(some))
     base, recogniser = beginning.load(context, some)
     judge = Judge(context, (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES))
-    began = beginning.begin(context, judge, base.detector, recogniser)
-    start = copy.deepcopy((base.detector, recogniser))
-    stages = Stages(context, side, some, base.detector, recogniser, judge, began)
-    thresholds = _train(stages)
-    metrics = judge.metrics(judge.maps(stages.detector), stages.recogniser, thresholds)
-    trained = score(metrics).value >= score(began.metrics).value
-    if not trained:
-        context.log(
-            f"Training made it worse on the validation images ({metrics[HEADLINE]:.1%} against "
-            f"{began.metrics[HEADLINE]:.1%} end to end), so the pretrained networks are kept."
-        )
+    start = Kept(*copy.deepcopy((base.detector, recogniser)), Thresholds(), "pretrained networks")
+    facts: dict[str, object] = {}
+    try:
+        began = beginning.begin(context, judge, base.detector, recogniser)
+        facts["base_end_to_end_f1"] = round(began.metrics[HEADLINE], 4)
+        kept = _train(Stages(context, side, some, base.detector, recogniser, judge, began), start)
+    except Interrupted:
+        context.log("Stopped before anything was trained: the pretrained networks are kept.")
+        kept = start
+    context.fact("kept", kept.name)
+    context.fact("thresholds", dict(kept.thresholds.to_json()))
     folder = context.folder / "draft"
-    detector, recogniser = (stages.detector, stages.recogniser) if trained else start
-    model = _export(detector, recogniser, folder, thresholds if trained else Thresholds())
-    facts = {
-        "trained": trained,
-        "base_end_to_end_f1": round(began.metrics[HEADLINE], 4),
+    model = exporter.export(kept.detector, kept.recogniser, folder, thresholds=kept.thresholds)
+    facts |= {
+        "trained": kept.name == TRAINED,
         "train_images": len(side),
         "train_texts": len(some),
         "attribution": base.attribution,
     }
-    context.fact("kept", "trained networks" if trained else "pretrained networks")
     return Draft(folder, model, exporter.origin(base), facts)
 
 
-def _train(stages: Stages) -> Thresholds:
-    """Train both networks until the time is over or somebody stops; the thresholds that belong to them."""
+def _train(stages: Stages, start: Kept) -> Kept:
+    """Train until the time is over or somebody stops; what is best then. Raises `Interrupted` where a stop
+    came before anything was trained.
+    """
     context, wanted = stages.context, stages.context.params.fine_tune
     if wanted and not context.should_stop():
         stages.find()
     thresholds = stages.thresholds()
     if wanted and not context.should_stop():
-        with TemporaryDirectory(dir=context.folder) as scratch:
+        with TemporaryDirectory(dir=context.folder) as scratch, suppress(Interrupted):
             stages.read(thresholds, Path(scratch))
-    return thresholds
+    trained = Kept(stages.detector, stages.recogniser, thresholds, TRAINED)
+    return _best(stages, trained, start)
 
 
-def _export(
-    detector: Detector, recogniser: Recogniser, folder: Path, thresholds: Thresholds
-) -> dict[str, object]:
-    return dict(exporter.export(detector, recogniser, folder, thresholds=thresholds))
+def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
+    """The trained networks unless they are worse than the start on the validation images; else that, with
+    thresholds fitted to it where these help. After a stop, what the stages have found best, unseen.
+    """
+    usual = stages.began.metrics
+    try:
+        found = _metrics(stages.judge, trained)
+        if score(found).value >= score(usual).value:
+            return trained
+        stages.context.log(
+            f"Training made it worse on the validation images ({found[HEADLINE]:.1%} against "
+            f"{usual[HEADLINE]:.1%} end to end), so the pretrained networks are kept."
+        )
+    except Interrupted:
+        return trained
+    try:
+        refitted = replace(start, thresholds=stages.fitted(start.detector))
+        better = score(_metrics(stages.judge, refitted)).value > score(usual).value
+        return refitted if better else start
+    except Interrupted:
+        return start
+
+
+def _metrics(judge: Judge, one: Kept) -> Mapping[str, float]:
+    return judge.metrics(judge.maps(one.detector), one.recogniser, one.thresholds)
 
 
 def _state_facts(context: TrainingContext, side: Pages, validation: Pages, count: int) -> None:
@@ -83,6 +118,8 @@ def _state_facts(context: TrainingContext, side: Pages, validation: Pages, count
     context.fact("validation_images", len(validation))
     context.fact("texts", count)
     context.fact("device", context.device)
+    if not len(validation):
+        context.log("There is no validation image: the networks are judged on those that they learn from.")
     context.log(
         f"{len(side)} images with {count} texts to train on and {len(validation)} images to validate, "
         f"on {context.device}."

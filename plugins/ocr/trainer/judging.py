@@ -23,22 +23,31 @@ from plugins.ocr.predictor.thresholds import fit_thresholds
 from plugins.ocr.trainer.pages import Pages
 
 _REPORTED = (HEADLINE, "detection_f1", "exact_match", "exact_match_loose", "character_error_rate")
+_NOT_JUDGED = Score(-1e6)  # finite, and below all others: what a stop came in between of is never the best
 _FITTED_TO = 12  # images that thresholds are fitted to while training; more change them little
+
+
+class Interrupted(Exception):
+    """The user asked to stop and keep the best while networks were looked at."""
 
 
 @dataclass
 class Judge:
-    """Judges networks on the images of one side, which it keeps decoded: some dozens at most."""
+    """Judges networks on the images of one side, which it keeps decoded: some dozens at most. Before each
+    image it asks whether to stop, as one can take a second.
+    """
 
     context: TrainingContext
     side: Pages
     sides: Sides = field(default_factory=Sides)
+    best: tuple[float, Thresholds] | None = None  # of the detectors judged so far, with those fitted to it
 
     @cached_property
     def pictures(self) -> list[tuple[Example, Pixels, float]]:
         """The examples that can be read, their pixels, and the size of these as a share of the original."""
         found = []
         for place, example in enumerate(self.side.examples):
+            self._go_on()
             try:
                 found.append((example, *self.side.pixels(place)))
             except ImageError:  # counts as not there, as it does in the evaluation
@@ -46,9 +55,12 @@ class Judge:
         return found
 
     def maps(self, detector: Detector) -> list[Map]:
-        """What the detector answers for each image."""
-        network = self._network(detector)
-        return [probabilities(pixels, network, self.sides) for _, pixels, _ in self.pictures]
+        """What the detector answers for each image. Raises `Interrupted`."""
+        network, found = self._network(detector), []
+        for _, pixels, _ in self.pictures:
+            self._go_on()
+            found.append(probabilities(pixels, network, self.sides))
+        return found
 
     def thresholds(self, maps: Sequence[Map]) -> Thresholds:
         """Those that fit the marked regions best; the usual ones where nothing is marked."""
@@ -62,10 +74,11 @@ class Judge:
     def metrics(
         self, maps: Sequence[Map], recogniser: Recogniser, thresholds: Thresholds
     ) -> Mapping[str, float]:
-        """The metrics of `plugins.ocr.evaluate` for these maps and that recogniser."""
+        """The metrics of `plugins.ocr.evaluate` for these maps and that recogniser. Raises `Interrupted`."""
         predictor = self._predictor(recogniser, thresholds)
         answers = []
         for (_, pixels, _), one in zip(self.pictures, maps, strict=True):
+            self._go_on()
             quads, _ = quadrilaterals(one, thresholds)
             outputs = predictor.read(pixels, quads, margin=predictor.margin)
             answers.append(Prediction(_sure(outputs, predictor.least_confidence)))
@@ -73,8 +86,22 @@ class Judge:
 
     def of_detector(self, detector: Detector, recogniser: Recogniser) -> Score:
         """The score of a detector whose texts that recogniser reads, with thresholds fitted to it."""
-        maps = self.maps(detector)
-        return score(self.metrics(maps, recogniser, self.thresholds(maps)))
+        try:
+            maps = self.maps(detector)
+            fitted = self.thresholds(maps)
+            found = score(self.metrics(maps, recogniser, fitted))
+        except Interrupted:
+            return _NOT_JUDGED
+        if self.best is None or found.value > self.best[0]:
+            self.best = found.value, fitted
+        return found
+
+    def of_recogniser(self, maps: Sequence[Map], recogniser: Recogniser, thresholds: Thresholds) -> Score:
+        """The score of a recogniser that reads what is found in these maps."""
+        try:
+            return score(self.metrics(maps, recogniser, thresholds))
+        except Interrupted:
+            return _NOT_JUDGED
 
     def boxes(self, detector: Detector, thresholds: Thresholds) -> list[tuple[int, geometry.Quads]]:
         """Place of each image in the side and the corners found there, in pixels of the upright original;
@@ -91,6 +118,10 @@ class Judge:
             quads, _ = quadrilaterals(probabilities(pixels, network, self.sides), thresholds)
             found.append((place, np.asarray(quads / np.float32(share), np.float32)))
         return found
+
+    def _go_on(self) -> None:
+        if self.context.stop_requested():
+            raise Interrupted
 
     def _network(self, network: Detector | Recogniser) -> Network:
         training = network.training

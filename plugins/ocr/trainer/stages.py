@@ -13,7 +13,7 @@ from plugins.ocr.trainer import lines, stage
 from plugins.ocr.trainer.beginning import Beginning
 from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
-from plugins.ocr.trainer.judging import Judge, score
+from plugins.ocr.trainer.judging import Interrupted, Judge
 from plugins.ocr.trainer.lines import Lines, Shape
 from plugins.ocr.trainer.pages import Pages, Text
 from plugins.ocr.trainer.recogniser import RecogniserTraining
@@ -58,14 +58,25 @@ class Stages:
         stage.train(self.context, "detector", work, span)
 
     def thresholds(self) -> Thresholds:
-        """Those that fit the detector to the boxes of the training images, as people have drawn them."""
+        """Those that fit the detector to the boxes of the training images, as people have drawn them; after a
+        stop those with which it was judged. Raises `Interrupted` where a stop left none.
+        """
+        try:
+            return self.fitted(self.detector)
+        except Interrupted:
+            if self.judge.best is None:
+                raise
+            return self.judge.best[1]
+
+    def fitted(self, detector: Detector) -> Thresholds:
+        """The thresholds that fit a detector to the training images. Raises `Interrupted`."""
         own = Judge(self.context, self.side.some(_FITTED_TO), self.judge.sides)
-        found = own.thresholds(own.maps(self.detector))
-        self.context.fact("thresholds", dict(found.to_json()))
-        return found
+        return own.thresholds(own.maps(detector))
 
     def read(self, thresholds: Thresholds, scratch: Path) -> None:
-        """Train the recogniser, on texts as they are marked and as the detector finds them."""
+        """Train the recogniser, on texts as they are marked and as the detector finds them. Raises
+        `Interrupted` for a stop before that began.
+        """
         params = self.context.params
         marked = self._lines(self.side, self.texts, scratch / "marked.bin")
         if marked.too_long:
@@ -82,7 +93,7 @@ class Stages:
             self.context,
             self.recogniser,
             sources,
-            lambda model: score(self.judge.metrics(maps, model, thresholds)),
+            lambda model: self.judge.of_recogniser(maps, model, thresholds),
             params.learning_rate or _RECOGNISER_RATE,
         )
         span = Span(self._epochs(params.recogniser_epochs), self.began.after_recogniser)
