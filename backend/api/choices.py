@@ -7,14 +7,12 @@ from typing import Any
 from flask import Response
 from pydantic import Field
 
-from backend.api.datasets import OperationOut
+from backend.api.datasets import OperationOut, operation_out
 from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, IdPage, NamePath, Out, answer, blueprint, listing, next_cursor
-from backend.datasets import operations
 from backend.datasets import registry as datasets
-from backend.db import transaction
+from backend.datasets.launching import launch_operation
 from backend.labels import choices
-from backend.queue import DATA, RUN_OPERATION, enqueue, ping
 
 bp = blueprint("choices", __name__, "What to label next, and doubtful labels")
 
@@ -73,16 +71,8 @@ class DoubtPage(Out):
 
 
 def _start(name: str, kind: str, parameters: dict[str, Any]) -> Response:
-    with runtime().sessions() as session:
-        datasets.get(session, workspace_id(), name)
-    ping(runtime().redis)
-    with transaction(runtime().sessions) as session:
-        dataset = datasets.get(session, workspace_id(), name)
-        row = operations.start(session, dataset, kind, parameters)
-        values = {field: getattr(row, field) for field in OperationOut.model_fields if field != "name"}
-        out = OperationOut(**values, name=dataset.name)
-    enqueue(runtime().redis, DATA, RUN_OPERATION, row.id, attempt=row.attempt)
-    return answer(out, 202)
+    row = launch_operation(runtime(), workspace_id(), name, kind, parameters)
+    return answer(operation_out(row), 202)
 
 
 @bp.post("/datasets/<name>/next", responses={"202": OperationOut}, summary="Order what to label next")

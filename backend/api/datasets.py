@@ -198,7 +198,8 @@ def _detail(name: str) -> DatasetDetail:
         return DatasetDetail(**(registry.summary(session, dataset) | _out(session, dataset)))
 
 
-def _operation(row: Operation) -> OperationOut:
+def operation_out(row: Operation) -> OperationOut:
+    """An operation, with its dataset loaded, as the API shows it."""
     values = {name: getattr(row, name) for name in OperationOut.model_fields if name != "name"}
     return OperationOut(**values, name=row.dataset.name)
 
@@ -260,7 +261,7 @@ def prelabel_dataset(path: NamePath) -> Response:
 
 
 def _start(name: str, kind: str) -> Response:
-    return answer(_operation(launch_operation(runtime(), workspace_id(), name, kind)), 202)
+    return answer(operation_out(launch_operation(runtime(), workspace_id(), name, kind)), 202)
 
 
 @bp.get("/operations/<int:operation_id>", responses={"200": OperationOut}, summary="Show an operation")
@@ -270,7 +271,7 @@ def show_operation(path: OperationPath) -> Response:
         row = session.get(Operation, path.operation_id)
         if row is None or row.dataset.workspace_id != workspace_id():
             raise NotFound(f"there is no operation {path.operation_id}")
-        return answer(_operation(row))
+        return answer(operation_out(row))
 
 
 @bp.post("/operations/<int:operation_id>/stop", responses={"202": OperationOut}, summary="Stop an operation")
@@ -281,7 +282,7 @@ def stop_operation(path: OperationPath) -> Response:
         if row is None or row.dataset.workspace_id != workspace_id():
             raise NotFound(f"there is no operation {path.operation_id}")
         operations.stop(session, row)
-        out = _operation(row)
+        out = operation_out(row)
     return answer(out, 202)
 
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 from sqlalchemy import select
 
-from backend.api.datasets import OperationOut
+from backend.api.datasets import OperationOut, operation_out
 from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, IdPage, NamePath, Out, answer, blueprint, listing, next_cursor
 from backend.datasets import registry as datasets
@@ -75,8 +75,7 @@ class HistoryPage(Out):
 def label_dataset(path: NamePath, body: LabelingIn) -> Response:
     """Makes or updates the project in Label Studio and its items; ask for the operation to follow it."""
     row = launch_labeling(runtime(), workspace_id(), path.name, body.labels)
-    values = {name: getattr(row, name) for name in OperationOut.model_fields if name != "name"}
-    return answer(OperationOut(**values, name=row.dataset.name), 202)
+    return answer(operation_out(row), 202)
 
 
 @bp.get("/datasets/<name>/labeling", responses={"200": LabelingOut}, summary="Show the labeling")
