@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.datasets import findings
 from backend.datasets.operations import ACTIVE, active
-from backend.datasets.tables import Dataset, Finding, Image, Operation
+from backend.datasets.tables import LABELLED, Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, transaction
 from backend.errors import BucketMissing, InUse, InvalidRequest, NameTaken, NotFound, WrongState
 from backend.names import check_name
@@ -147,7 +147,7 @@ def images(
     if label is not None:
         query = query.where(Image.label == label)
     if labelled is not None:
-        query = query.where(Image.label.is_not(None) if labelled else Image.label.is_(None))
+        query = query.where(LABELLED if labelled else ~LABELLED)
     if finding is not None:
         named = select(Finding.key).where(Finding.dataset_id == dataset.id, Finding.code == finding)
         query = query.where(Image.key.in_(named))
@@ -211,19 +211,21 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
             func.count(),
             func.sum(cast(Image.usable, Integer)),
             func.sum(cast(stale, Integer)),
+            func.sum(cast(LABELLED, Integer)),
+            func.sum(cast(LABELLED & Image.usable, Integer)),
         )
         .where(Image.dataset_id == dataset.id)
         .group_by(Image.state, Image.label)
     ).all()
     present = [row for row in rows if row[0] == "present"]
-    classes = sorted((label, number, usable) for _, label, number, usable, _ in present if label is not None)
+    classes = sorted((row[1], row[2], row[3]) for row in present if row[1] is not None)
     total = sum(row[2] for row in present)
-    labelled = sum(number for _, number, _ in classes)
+    labelled = sum(row[5] for row in present)
     return {
         "images": total,
         "labelled": labelled,
         "unlabelled": total - labelled,
-        "usable": sum(usable for _, _, usable in classes),
+        "usable": sum(row[6] for row in present),
         "unchecked": sum(row[4] for row in present),
         "deleted": sum(row[2] for row in rows if row[0] == "deleted"),
         "classes": [

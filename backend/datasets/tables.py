@@ -72,6 +72,10 @@ class Image(Base):
     perceptual_hash: Mapped[str | None] = mapped_column(String(64))
 
 
+LABELLED = Image.label.is_not(None) | Image.regions.is_not(None)
+"""The images of which something is known, if only that there is no text on them."""
+
+
 class Finding(Base):
     """One thing that `sync` or `check` noticed. `severity` is `error` (keeps its image out of training),
     `warning` or `note`. `key` is empty for findings about the whole dataset.

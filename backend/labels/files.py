@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from backend.datasets import findings
 from backend.datasets.findings import Found
-from backend.datasets.tables import Dataset, Finding, Image
+from backend.datasets.tables import LABELLED, Dataset, Finding, Image
 from backend.db import SessionFactory, transaction
 from backend.errors import InvalidRequest
 from backend.labels import coco, csv, label_studio, ppocrlabel, sources, store, voc
@@ -213,8 +213,7 @@ class _Import:
 
 def rows(session: Session, dataset: Dataset) -> Iterator[Image]:
     """The labelled images by key, a few hundred at a time in memory."""
-    labelled = Image.label.is_not(None) | Image.regions.is_not(None)
     chosen = select(Image).where(
-        Image.dataset_id == dataset.id, Image.state == "present", Image.skipped.is_(False), labelled
+        Image.dataset_id == dataset.id, Image.state == "present", Image.skipped.is_(False), LABELLED
     )
     return iter(session.scalars(chosen.order_by(Image.key).execution_options(yield_per=_BATCH)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend.models import card_trust, precision
+from backend.models import card_text, card_trust, precision
 from backend.models.markdown import paragraph, percent, safe, table
 from plugins.bundle import Manifest
 
@@ -22,11 +22,13 @@ _MEANINGS = {
     "coverage": "share of the images whose answer it acts on",
     "acted_precision": "share of right answers among those it acts on",
     "examples": "images measured on",
+    **card_text.MEANINGS,
 }
 _SHARES = frozenset(
     {"accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy", "coverage", "acted_precision"}
+    | card_text.SHARES
 )
-_SHOWN_LABELS = 30
+_SHOWN_LABELS, _SHOWN_CHARACTERS = 30, 200
 _SHOWN_CLASSES = 60
 
 
@@ -38,6 +40,7 @@ def write_card(path: Path, manifest: Manifest, note: str = "") -> None:
 def render(manifest: Manifest, note: str = "") -> str:
     """The card's text."""
     details, trust = manifest.details, manifest.model.get("trust")
+    reads = "vocabulary" in manifest.model
     lines = [
         f"# {manifest.name}",
         "",
@@ -49,7 +52,7 @@ def render(manifest: Manifest, note: str = "") -> str:
         *card_trust.confidence(details.get("reliability")),
         *card_trust.decisions(trust, manifest.metrics, details),
         *card_trust.none_of_these(trust, details.get("decisions")),
-        *card_trust.mistakes(details.get("mistakes")),
+        *(card_text.mistakes(details) if reads else card_trust.mistakes(details.get("mistakes"))),
         *card_trust.suspects(manifest.facts.get("label_suspects")),
         *precision.section(manifest.facts),
         "## How it was made",
@@ -65,7 +68,7 @@ def render(manifest: Manifest, note: str = "") -> str:
 def _task(model: Mapping[str, Any]) -> list[str]:
     labels = [str(label) for label in model.get("labels", [])]
     if not labels:
-        return ["## What it does", "", *paragraph("Reads the text of an image.")]
+        return ["## What it does", "", *paragraph(_reading(model.get("vocabulary", ())))]
     more = len(labels) - _SHOWN_LABELS
     names = ", ".join(labels[:_SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")
     decides = (
@@ -85,6 +88,12 @@ def _task(model: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _reading(characters: Sequence[str]) -> str:
+    known = "".join(characters[:_SHOWN_CHARACTERS]) + (" ..." if len(characters) > _SHOWN_CHARACTERS else "")
+    what = "Finds the texts of an image and reads them, in reading order."
+    return f"{what} It knows {len(characters)} characters: {safe(known)}" if characters else what
+
+
 def _quality(manifest: Manifest, note: str) -> list[str]:
     side = manifest.details.get("evaluated_on", "validation")
     intervals = manifest.details.get("intervals", {})
@@ -96,6 +105,7 @@ def _quality(manifest: Manifest, note: str) -> list[str]:
         "## How good it is",
         "",
         *_in_short(manifest.metrics, intervals, side),
+        *card_text.in_short(manifest.metrics, side),
         *_warning(manifest.facts.get("warning")),
         *paragraph(
             f"Measured on the {side} images of its dataset, which it never saw in training, with the",

@@ -124,13 +124,16 @@ def none_of_these(trust: Any, made: Any) -> list[str]:
 
 
 def mistakes(rows: Any) -> list[str]:
-    """The most confident wrong answers."""
-    if not isinstance(rows, Sequence) or not rows:
+    """The most confident wrong answers, of plugins whose mistakes are one class for another."""
+    if not isinstance(rows, Sequence):
         return []
     body = [
         (str(row["key"]), str(row["label"]), str(row["predicted"]), f"{row['conf']:.2f}")
         for row in rows[:_SHOWN_MISTAKES]
+        if {"key", "label", "predicted", "conf"} <= row.keys()
     ]
+    if not body:
+        return []
     return [
         "## Its worst mistakes",
         "",

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from backend.datasets import operations
+from backend.datasets import operations, registry
 from backend.datasets.operations import AttemptRefused
 from backend.db import transaction
 from backend.labels import bucket, store
@@ -154,3 +154,18 @@ def test_a_late_attempt_writes_nothing(texts: Place, draw: Draw) -> None:
     with pytest.raises(AttemptRefused):
         bucket.read_all(texts.sessions, texts.store, texts.dataset, operation)
     assert label(texts, "x.jpg") is None
+
+
+def test_images_with_regions_count_as_labelled_also_those_without_text(texts: Place, draw: Draw) -> None:
+    for number, name in enumerate(("read.jpg", "empty.jpg", "unknown.jpg")):
+        texts.put(name, draw(number))
+    texts.put("read.xml", xml("one"))
+    texts.put("empty.xml", b"<annotation/>")
+    read(texts)
+    texts.check()
+    with texts.sessions() as session:
+        numbers = registry.summary(session, texts.dataset)
+        unlabelled = registry.images(session, texts.dataset, labelled=False)
+    assert (numbers["labelled"], numbers["unlabelled"], numbers["usable"]) == (2, 1, 2)
+    assert numbers["classes"] == []
+    assert [image.key.removeprefix(texts.prefix) for image in unlabelled] == ["unknown.jpg"]

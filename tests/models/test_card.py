@@ -179,3 +179,45 @@ def test_hundreds_of_classes_do_not_fill_the_card() -> None:
     card = render(replace(MANIFEST, details={**MANIFEST.details, "per_class": rows}))
     assert "Of 500 classes the 60 hardest:" in card
     assert "| part 059 |" in card and "| part 060 |" not in card
+
+
+READER = replace(
+    MANIFEST,
+    plugin="ocr",
+    model={"vocabulary": [*"0123456789", "<", " "]},
+    metrics={"end_to_end_f1": 0.8, "end_to_end_recall": 0.75, "character_error_rate": 0.05, "examples": 4.0},
+    details={
+        "by_length": [{"length": "1 to 2", "regions": 8, "found": 1.0, "exact": 0.5, "right": 0.75}],
+        "by_character": [{"kind": "digits", "characters": 20, "right": 0.95}],
+        "confusions": [{"truth": "0", "answer": "", "count": 3}],
+        "mistakes": [
+            {
+                "key": "a|b.jpg",
+                "wrong": 2,
+                "missed": 1,
+                "invented": 0,
+                "misread": 1,
+                "regions": 5,
+                "texts": [],
+            }
+        ],
+    },
+)
+
+
+def test_the_card_of_a_reader_says_what_it_reads_and_where_it_errs() -> None:
+    text = render(READER)
+    assert "It knows 12 characters: 0123456789&lt;" in text
+    assert "**75 % of the texts on 4 validation images were found and read rightly.**" in text
+    assert "| character error rate | 0.05 | characters to change" in text
+    assert "| 1 to 2 | 8 | 100 % | 75 % | 50 % |" in text
+    assert "| digits | 20 | 95 % |" in text
+    assert "| 0 | nothing | 3 |" in text
+    assert "| a\\|b.jpg | 5 | 1 | 1 | 0 |" in text
+
+
+def test_mistakes_of_another_form_are_left_out() -> None:
+    """A plugin of another distribution may list what it likes."""
+    assert "worst mistakes" not in render(
+        replace(MANIFEST, details={"mistakes": [{"key": "x", "off_by": 3}]})
+    )
