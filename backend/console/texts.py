@@ -82,6 +82,7 @@ ENGLISH = {
     "datasets.any": "any",
     "datasets.filter": "Filter",
     "datasets.no_label": "no label",
+    "datasets.texts": "texts: {number}",
     "datasets.no_images": "No image fits; choose another filter.",
     "datasets.not_synced": "Nothing is known of the bucket yet: sync the dataset.",
     "tasks.one": "Training task",

@@ -20,13 +20,19 @@ _INT8 = "-int8.onnx"
 def onnx_file(archive: Path, name: str, precision: Precision) -> bytes:
     """The bytes of one ONNX file of a verified bundle; `name` is the model's.
 
-    Raises `ModelInvalid` where the bundle has no such file, with the reason that it gives.
+    Raises `ModelInvalid` where the bundle has no such file, with the reason that it gives, and where one file
+    alone is not the model.
     """
     with zipfile.ZipFile(archive) as source:
         manifest = json.loads(source.read(MANIFEST))
         files = sorted(entry for entry in source.namelist() if entry.endswith(".onnx"))
         if not files:
             raise ModelInvalid(f"the bundle of model {name!r} holds no ONNX file")
+        if len(parts := _parts(manifest["model"])) > 1:
+            raise ModelInvalid(
+                f"model {name!r} is made of {' and '.join(parts)}, and one alone is not the model; export "
+                "the bundle instead (`--format bundle`), which has all and says how they go together"
+            )
         if precision == "served":
             chosen = [manifest["model"].get("file")]
         else:
@@ -40,6 +46,11 @@ def onnx_file(archive: Path, name: str, precision: Precision) -> bytes:
                 f"model {name!r} has no {precision} file: {reason}; leave --precision away for the one served"
             )
         return source.read(found)
+
+
+def _parts(model: Mapping[str, Any]) -> list[str]:
+    """The files of a model that names one for each of its parts, such as a reader."""
+    return [str(part["file"]) for part in model.values() if isinstance(part, Mapping) and "file" in part]
 
 
 def in_words(facts: Mapping[str, Any]) -> str:

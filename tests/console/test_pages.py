@@ -8,10 +8,12 @@ from html import escape
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from backend.datasets import operations
 from backend.datasets import registry as datasets
-from backend.db import SessionFactory
+from backend.datasets.tables import Image
+from backend.db import SessionFactory, transaction
 from backend.services import registry as services
 from backend.training import registry as tasks
 from tests.api.conftest import Caller
@@ -201,3 +203,14 @@ def test_a_new_token_is_shown_once_and_can_be_revoked(furnished: FlaskClient) ->
     assert found[1] not in furnished.get("/services/check").text
     refused = _post(furnished, "/services/check/tokens/1/revoke", "/services/check")
     assert "only token" in refused
+
+
+def test_a_dataset_of_text_shows_how_many_texts_an_image_has(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    with transaction(api_sessions) as session:
+        for image in session.scalars(select(Image)):
+            image.label, image.regions = None, [{}, {}] if "/0-" in image.key else None
+    shown = furnished.get("/datasets/parts").get_data(as_text=True)
+    assert shown.count("<bdi>texts: 2</bdi>") == 3 and shown.count("<bdi>no label</bdi>") == 9
+    assert 'name="label"' not in shown

@@ -59,6 +59,18 @@ def test_a_plugin_may_not_say_which_file_it_serves(tmp_path: Path) -> None:
     assert precision.onnx_file(archive(tmp_path, None, "b.onnx", "a.onnx"), "parts", "served") == b"a.onnx"
 
 
+@pytest.mark.parametrize("wanted", ["served", "fp32"])
+def test_half_a_reader_is_not_given_out_as_the_model(tmp_path: Path, wanted: Any) -> None:
+    path = tmp_path / "bundle.zip"
+    model = {"vocabulary": ["a"], "detector": {"file": "d.onnx"}, "recogniser": {"file": "r.onnx"}}
+    with zipfile.ZipFile(path, "w") as target:
+        for name in ("d.onnx", "r.onnx"):
+            target.writestr(name, name)
+        target.writestr("manifest.json", json.dumps({"model": model, "facts": {}}))
+    with pytest.raises(ModelInvalid, match=r"made of d\.onnx and r\.onnx.*export the bundle"):
+        precision.onnx_file(path, "reader", wanted)
+
+
 def test_a_bundle_without_onnx(tmp_path: Path) -> None:
     with pytest.raises(ModelInvalid, match="holds no ONNX file"):
         precision.onnx_file(archive(tmp_path, "model.npz", "model.npz"), "parts", "served")
