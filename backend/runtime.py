@@ -55,8 +55,8 @@ class Runtime:
             )
         )
 
-    def store(self, connection: StorageConnection) -> ObjectStore:
-        """The store behind a storage connection."""
+    def store(self, connection: StorageConnection, *, read_timeout: float = 30.0) -> ObjectStore:
+        """The store behind a storage connection; `read_timeout` in seconds, for each of its three tries."""
         secret = self.sealer.open(connection.secret_encrypted) if connection.secret_encrypted else ""
         return ObjectStore(
             StoreAddress(
@@ -66,5 +66,6 @@ class Runtime:
                 region=connection.region,
                 addressing=connection.addressing,
                 public_endpoint=connection.public_endpoint,
-            )
+            ),
+            read_timeout=read_timeout,
         )

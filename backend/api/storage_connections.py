@@ -23,7 +23,7 @@ from backend.api.schemas import (
     no_content,
 )
 from backend.db import transaction
-from backend.workspaces import registry, uploads
+from backend.workspaces import connecting, registry, uploads
 from backend.workspaces.tables import StorageConnection
 
 bp = blueprint("storage-connections", __name__, "S3-compatible stores: MinIO, SeaweedFS, OSS, S3")
@@ -44,6 +44,13 @@ class ConnectionIn(Body):
         "auto", description="where the bucket's name stands: in the path, or before the host (OSS)"
     )
     public_endpoint: str = Field("", max_length=500, description="address of the store as clients see it")
+
+
+class CredentialsIn(Body):
+    """Other credentials for the same store."""
+
+    access_key: str = Field(max_length=200)
+    secret_key: str = Field(max_length=500)
 
 
 class ConnectionOut(Out):
@@ -114,14 +121,7 @@ def list_connections(query: Page) -> Response:
 def create_connection(body: ConnectionIn) -> Response:
     """Tested with its credentials first; nothing is saved when the store refuses."""
     request = registry.ConnectionRequest(**body.model_dump())
-    row = registry.new_connection(runtime().sealer, workspace_id(), request)
-    with runtime().sessions() as session:
-        registry.require_free_connection(session, workspace_id(), request.name)
-    runtime().store(row).check()  # before the transaction: a silent store must not hold up other writers
-    with transaction(runtime().sessions) as session:
-        registry.require_free_connection(session, workspace_id(), request.name)
-        session.add(row)
-    return answer(ConnectionOut.model_validate(row), 201)
+    return answer(ConnectionOut.model_validate(connecting.connect(runtime(), workspace_id(), request)), 201)
 
 
 @bp.get("/storage-connections/<name>", responses={"200": ConnectionOut}, summary="Show a storage connection")
@@ -135,9 +135,17 @@ def show_connection(path: NamePath) -> Response:
 @bp.post("/storage-connections/<name>/test", responses={"200": ConnectionOut}, summary="Test a connection")
 def test_connection(path: NamePath) -> Response:
     """Asks the store with the saved credentials; a problem says what is wrong."""
-    with runtime().sessions() as session:
-        row = registry.connection(session, workspace_id(), path.name)
-    runtime().store(row).check()
+    return answer(ConnectionOut.model_validate(connecting.test(runtime(), workspace_id(), path.name)))
+
+
+@bp.patch(
+    "/storage-connections/<name>",
+    responses={"200": ConnectionOut},
+    summary="Change the credentials",
+)
+def change_connection(path: NamePath, body: CredentialsIn) -> Response:
+    """Tested first; the old ones stay when the store refuses the new ones."""
+    row = connecting.change_credentials(runtime(), workspace_id(), path.name, **body.model_dump())
     return answer(ConnectionOut.model_validate(row))
 
 

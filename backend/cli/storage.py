@@ -74,6 +74,20 @@ def test(shell: Shell, name: str) -> None:
     show.done(shell, {**found, "state": "works"}, f"Storage connection {name} works.")
 
 
+@storage.command(cls=Verb, example="sightloop storage update minio --access-key KEY")
+@click.argument("name")
+@click.option("--access-key", required=True, help="The new access key.")
+@click.option("--secret-key", help="Its secret key; asked for when it is left out.")
+@pass_shell
+def update(shell: Shell, name: str, access_key: str, secret_key: str | None) -> None:
+    """Change the credentials; they are tested first."""
+    if access_key and secret_key is None:
+        secret_key = click.prompt("Secret key", hide_input=True, err=True)
+    body = {"access_key": access_key, "secret_key": secret_key or ""}
+    changed = shell.client.patch(named(_NOUN, name), body)
+    show.done(shell, changed, f"Storage connection {name} works with its new credentials.")
+
+
 @storage.command(cls=Verb, example="sightloop storage delete minio")
 @click.argument("name")
 @pass_shell

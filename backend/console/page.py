@@ -67,6 +67,7 @@ def _shared() -> dict[str, object]:
             "tasks": text("noun.tasks"),
             "models": text("noun.models"),
             "services": text("noun.services"),
+            "storage": text("noun.storage"),
         },
         "assets_missing": bool(found.missing),
         "signed_in": "workspace_id" in g,

@@ -5,11 +5,22 @@ from __future__ import annotations
 from flask import Flask
 from jinja2 import StrictUndefined
 
-from backend.console import assets, datasets, home, models, services, session, tasks, wizards, wording
+from backend.console import (
+    assets,
+    datasets,
+    home,
+    models,
+    services,
+    session,
+    stores,
+    tasks,
+    wizards,
+    wording,
+)
 from backend.console.page import bp
 from backend.settings import Settings
 
-_NOUNS = (session, home, datasets, tasks, models, services, wizards)
+_NOUNS = (session, home, datasets, tasks, models, services, stores, wizards)
 
 
 def install(app: Flask, settings: Settings) -> None:

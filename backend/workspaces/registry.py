@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -202,9 +203,20 @@ def connections(session: Session, workspace_id: int) -> list[StorageConnection]:
     return list(session.scalars(statement.order_by(StorageConnection.name)))
 
 
+def connection_users(session: Session, rows: Iterable[StorageConnection]) -> dict[int, list[str]]:
+    """The names of the datasets that read through each connection, by its id; none for those without."""
+    users: dict[int, list[str]] = {}
+    statement = select(Dataset.connection_id, Dataset.name).where(
+        Dataset.connection_id.in_([row.id for row in rows])
+    )
+    for connection_id, name in session.execute(statement.order_by(Dataset.name)):
+        users.setdefault(connection_id, []).append(name)
+    return users
+
+
 def delete_connection(session: Session, row: StorageConnection) -> None:
     """Forget a connection. Raises `InUse` while datasets read through it."""
-    users = session.scalars(select(Dataset.name).where(Dataset.connection_id == row.id)).all()
+    users = connection_users(session, [row]).get(row.id)
     if users:
         raise InUse(f"datasets {', '.join(users)} use storage connection {row.name!r}; delete them first")
     session.delete(row)

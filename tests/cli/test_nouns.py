@@ -144,6 +144,11 @@ def test_a_storage_connection_from_creation_to_deletion(stack: Stack) -> None:
     assert stack.json("storage", "test", "second")["state"] == "works"
     assert "second" in stack.run("storage", "list")
     assert stack.json("storage", "show", "second")["endpoint"] == s3["endpoint"]
+    credentials = ("--access-key", s3["access_key"], "--secret-key", s3["secret_key"])
+    assert stack.json("storage", "update", "second", *credentials)["access_key"] == s3["access_key"]
+    wrong = _refusal(stack, "storage", "update", "second", *options[2:], "--secret-key", "wrong")
+    assert wrong == "storage_denied"
+    assert stack.json("storage", "test", "second")["state"] == "works"
     stack.run("storage", "delete", "second")
     wrong = _refusal(stack, "storage", "create", "third", *options, "--secret-key", "wrong")
     assert wrong == "storage_denied"

@@ -19,7 +19,18 @@ from backend.training import registry as tasks
 from tests.api.conftest import Caller
 from tests.console.conftest import MARKUP, csrf_of, furnish, sign_in
 
-LISTS = ["/", "/datasets", "/tasks", "/models", "/services", "/new/dataset", "/new/task", "/new/service"]
+LISTS = [
+    "/",
+    "/datasets",
+    "/tasks",
+    "/models",
+    "/services",
+    "/storage",
+    "/new/dataset",
+    "/new/task",
+    "/new/service",
+    "/new/storage",
+]
 DETAILS = [
     "/datasets/parts",
     "/datasets/parts?finding=truncated",
@@ -29,6 +40,7 @@ DETAILS = [
     "/models/parts-v1",
     "/services/check",
     "/services/check/live",
+    "/storage/store",
     "/new/task?dataset=parts&algorithm=classification-high-performance",
 ]
 
@@ -67,7 +79,7 @@ def test_odd_names_are_shown_as_they_are(furnished: FlaskClient, path: str) -> N
     assert escape(MARKUP) in furnished.get(path).text
 
 
-@pytest.mark.parametrize("path", [*DETAILS[:8], *FILES])
+@pytest.mark.parametrize("path", [*DETAILS[:-1], *FILES])
 def test_a_member_of_another_workspace_finds_nothing(app: Flask, stranger: Caller, path: str) -> None:
     furnish(app)
     with app.test_client() as client:
@@ -87,6 +99,9 @@ def test_a_member_of_another_workspace_finds_nothing(app: Flask, stranger: Calle
         ("/services/check/scale", {"instances": "2"}),
         ("/services/check/tokens", {}),
         ("/services/check/tokens/1/revoke", {}),
+        ("/storage/store/test", {}),
+        ("/storage/store/credentials", {"access_key": "a", "secret_key": "s"}),
+        ("/storage/store/delete", {}),
     ],
 )
 def test_a_member_of_another_workspace_changes_nothing(

@@ -31,7 +31,7 @@ class _Here(Runtime):
         super().__init__(Settings())
         vars(self).update(sessions=place.sessions, place=place)
 
-    def store(self, connection: StorageConnection) -> ObjectStore:
+    def store(self, connection: StorageConnection, *, read_timeout: float = 30.0) -> ObjectStore:
         """The only one here."""
         found: ObjectStore = vars(self)["place"].store
         return found
