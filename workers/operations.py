@@ -80,7 +80,8 @@ def _run(runtime: Runtime, operation: Operation) -> dict[str, Any]:
 def _sync(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
     dataset, store = operation.dataset, runtime.store(operation.dataset.connection)
     counts = index.sync(runtime.sessions, store, dataset, operation)
-    return counts | bucket.read_all(runtime.sessions, store, dataset, operation)
+    met = counts.get("label_files", 0)
+    return counts | bucket.read_all(runtime.sessions, store, dataset, operation, met=met)
 
 
 def _check(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:

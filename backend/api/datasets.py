@@ -151,7 +151,9 @@ class ImagesQuery(Page):
 
 
 class ImageOut(Out):
-    """An indexed image; what only `check` knows is null before it."""
+    """An indexed image; what only `check` knows is null before it. `label_file`: the file in the bucket that
+    says the label, null where none does.
+    """
 
     key: str
     etag: str
@@ -159,6 +161,7 @@ class ImageOut(Out):
     state: str
     label: str | None
     label_source: str | None
+    label_file: str | None
     usable: bool
     width: int | None
     height: int | None

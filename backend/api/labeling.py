@@ -53,7 +53,9 @@ class HistoryQuery(IdPage):
 
 
 class ChangeOut(Out):
-    """One change of an image's label; null is no label."""
+    """One change of an image's label; null is no label. `file` is the label file in the bucket that said it;
+    with `file_removed` it said what was before, and is gone or does not name the image any more.
+    """
 
     id: int
     key: str
@@ -62,6 +64,8 @@ class ChangeOut(Out):
     at: datetime
     before: dict[str, Any] | None
     after: dict[str, Any] | None
+    file: str
+    file_removed: bool
 
 
 class HistoryPage(Out):

@@ -168,6 +168,12 @@ RULES: dict[str, Rule] = {
         "Part of a label file was not taken",
         "mend the file, then import it again, or sync if it lies in the bucket",
     ),
+    "no_label_file": Rule(
+        "note",
+        "image",
+        "JSON without labels",
+        "nothing to do, unless it should hold labels: then export it as JSON from Label Studio, or as COCO",
+    ),
     "label_conflict": Rule(
         "note",
         "image",

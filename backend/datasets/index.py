@@ -22,6 +22,7 @@ from backend.datasets.tables import Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, now, transaction
 from backend.labels import bucket, folders
 from backend.labels.sources import Label, LabelOf, by_key, wins
+from backend.labels.store import apply, label_of
 from backend.storage import ObjectInfo, ObjectStore
 
 BATCH = 1000
@@ -259,18 +260,24 @@ def _end(sessions: SessionFactory, run: _Run) -> dict[str, int]:
 
 
 def _carry_labels(session: Session, dataset: Dataset) -> None:
-    """An image that was labelled by hand and then renamed in the bucket keeps its label."""
+    """An image that was labelled by hand and then renamed in the bucket keeps its label. What its folder or a
+    label file says goes by its name.
+    """
     gone = aliased(Image)
     same = (gone.dataset_id == Image.dataset_id, gone.etag == Image.etag, gone.size == Image.size)
+    by_hand = (gone.state == "deleted", gone.label_source != folders.SOURCE, gone.label_file.is_(None))
     moved = session.execute(
-        select(Image.id, gone.label, gone.label_source)
-        .join(gone, and_(*same, gone.state == "deleted", gone.label_source != folders.SOURCE))
-        .where(Image.dataset_id == dataset.id, Image.state == "present", Image.label.is_(None))
+        select(Image, gone)
+        .join(gone, and_(*same, *by_hand))
+        .where(Image.dataset_id == dataset.id, Image.state == "present", Image.label_source.is_(None))
     ).all()
-    for image_id, label, source in moved:
-        session.execute(
-            update(Image)
-            .where(Image.id == image_id)
-            .values(label=label, label_source=source)
-            .execution_options(synchronize_session=False)
+    for image, former in moved:
+        apply(
+            session,
+            image,
+            label_of(former),
+            source=former.label_source or folders.SOURCE,
+            author=former.labelled_by,
+            at=former.labelled_at,
+            skipped=former.skipped,
         )

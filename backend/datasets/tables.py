@@ -35,8 +35,9 @@ class Dataset(Base):
 
 class Image(Base):
     """One indexed object. The label stands beside it: a class name (`label`) or text regions (`regions`, see
-    `plugins.regions`; an empty list is an image without text), where it came from, who said it and when. It
-    is changed by `labels.store` and by sync only. `skipped` images were skipped by a person who labels: they
+    `plugins.regions`; an empty list is an image without text), where it came from, who said it and when;
+    `label_file` is the key of the label file in the bucket that says it, if one does. The label is changed by
+    `labels.store` and by sync only. `skipped` images were skipped by a person who labels: they
     stay out of training.
 
     `state` is `present`, or `deleted` (the object has left the bucket; its label is kept as a tombstone).
@@ -60,6 +61,7 @@ class Image(Base):
     label: Mapped[str | None] = mapped_column(String(500))
     regions: Mapped[list[dict[str, Any]] | None]
     label_source: Mapped[str | None] = mapped_column(String(20))
+    label_file: Mapped[str | None] = mapped_column(KeyText)
     labelled_by: Mapped[str] = mapped_column(String(200), default="")
     labelled_at: Mapped[datetime | None]
     skipped: Mapped[bool] = mapped_column(default=False)

@@ -28,14 +28,12 @@ from backend.label_studio.publishing import image_id_of, labeling_of
 from backend.label_studio.refreshing import refresh
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
-from backend.labels.sources import MAX_LABEL, by_key
-from backend.labels.tables import LabelChange
+from backend.labels.sources import MAX_LABEL, PEOPLE
 from backend.runtime import Runtime
 from plugins import registry as plugins
 from plugins.contract import Label
-from plugins.regions import label_from_json
 
-SOURCE = "label_studio"
+SOURCE = PEOPLE
 _FINDINGS: Source = "labeling"
 _OVERLAP = timedelta(minutes=1)  # transactions of Label Studio that were still open at the last reading
 _SWEEP_EVERY = timedelta(days=1)
@@ -146,12 +144,12 @@ def _take_one(
     opinion = opinion_of(annotations, item.sent_at)
     if opinion is None:
         withdrawn = item.annotated != "" or (item.sent != "" and not is_ours(annotations, item.sent_at))
-        if not withdrawn or image.label_source != SOURCE:
+        if not withdrawn or image.label_source != SOURCE or image.label_file:
             item.annotated = ""
             return False
         item.annotated, item.sent = "", ""
-        label, source = _of_the_source(session, dataset, image)
-        return store.apply(session, image, label, source=source)
+        said = store.said_by_others(session, dataset, image)
+        return store.apply(session, image, said.label, source=said.source or SOURCE, file=said.file)
     if opinion.at == item.annotated:  # read before
         return False
     item.annotated = opinion.at
@@ -184,20 +182,6 @@ def _label(session: Session, dataset: Dataset, image: Image, opinion: Opinion) -
     if plugins.plugin_for_type(dataset.type).label_form == "regions":
         return said
     return None if not said.name else Label(said.name[:MAX_LABEL])
-
-
-def _of_the_source(session: Session, dataset: Dataset, image: Image) -> tuple[Label | None, str]:
-    """What the other sources say of an image: the newest change of one of them, else its folder."""
-    last = session.scalar(
-        select(LabelChange)
-        .where(LabelChange.image_id == image.id, LabelChange.source != SOURCE)
-        .order_by(LabelChange.id.desc())
-        .limit(1)
-    )
-    if last is not None:
-        return (None if last.after is None else label_from_json(last.after)), last.source
-    folder = by_key(dataset.type, dataset.prefix)(image.key)
-    return (None, SOURCE) if folder is None else (Label(folder.name), folder.source)
 
 
 def _sweep(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset) -> dict[str, int]:

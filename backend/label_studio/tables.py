@@ -16,7 +16,8 @@ class LabelingProject(Base):
 
     `cursor` is the newest change of an item that was read (Label Studio's own time); `swept_at` says when all
     items were compared last, and `annotations` how many there were in the project then. `view` is the view of
-    its data manager that shows what to label next.
+    its data manager that shows what to label next. `changes` is the id of the newest change of a label that
+    was considered for sending there.
     """
 
     __tablename__ = "labeling_projects"
@@ -38,6 +39,7 @@ class LabelingProject(Base):
     swept_at: Mapped[datetime | None]
     annotations: Mapped[int] = mapped_column(default=0)
     view: Mapped[int | None]
+    changes: Mapped[int] = mapped_column(default=0)
 
 
 class LabelingItem(Base):

@@ -8,7 +8,8 @@ not taken is a finding with file, line and reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from io import BytesIO
 from itertools import islice
 
@@ -35,6 +36,18 @@ _BATCH = 500
 _TOLD = 1000  # findings of one file; the rest is a number
 
 
+@dataclass(frozen=True)
+class LabelFile:
+    """A label file: its name and format. `key` and `modified` are those of one in the bucket; what it says
+    without a time of its own was said then.
+    """
+
+    name: str
+    format: str
+    key: str = ""
+    modified: datetime | None = None
+
+
 def import_file(
     sessions: SessionFactory, dataset: Dataset, file: str, data: bytes, format_: str = ""
 ) -> dict[str, int | str]:
@@ -46,34 +59,18 @@ def import_file(
     """
     if len(data) > MAX_BYTES:
         raise InvalidRequest(f"{file} has {len(data):,} bytes; at most {MAX_BYTES:,} are read, so split it")
-    plugin = plugins.plugin_for_type(dataset.type)
     format_ = format_ or guess(file, data)
-    records = read(plugin, format_, data)
+    records = read(plugins.plugin_for_type(dataset.type), format_, data)
     with sessions() as session:
         present = select(Image.key).where(Image.dataset_id == dataset.id, Image.state == "present")
         names = Names(dataset.bucket, dataset.prefix, session.scalars(present))
-    run = _Import(dataset, file, _SOURCES[format_], plugin.label_form == "regions", names)
+    run = Import(dataset, LabelFile(file, format_), names)
     while batch := list(islice(records, _BATCH)):
         with transaction(sessions) as session:
             run.take(session, batch)
     with transaction(sessions) as session:
         run.tell(session)
     return {"format": format_, **run.counts}
-
-
-def import_one(
-    session: Session, dataset: Dataset, found: tuple[str, str, Records], names: Names
-) -> dict[str, int]:
-    """Take a label file of the bucket, given by name, format and contents, in the caller's transaction; the
-    counts of `import_file`. Its findings, of the source `labels`, are added to what is there.
-    """
-    file, format_, records = found
-    text = plugins.plugin_for_type(dataset.type).label_form == "regions"
-    run = _Import(dataset, file, _SOURCES[format_], text, names, "labels")
-    while batch := list(islice(records, _BATCH)):
-        run.take(session, batch)
-    run.write(session)
-    return run.counts
 
 
 def guess(file: str, data: bytes) -> str:
@@ -86,6 +83,12 @@ def guess(file: str, data: bytes) -> str:
     if ending not in known:
         raise InvalidRequest(f"the format of {file[:100]!r} is not clear; name it: {', '.join(FORMATS)}")
     return known[ending]
+
+
+def may_have_labels(data: bytes) -> bool:
+    """Whether JSON has the members without which it is neither an export of Label Studio nor COCO."""
+    whole = b'"annotations"' in data and (b'"data"' in data or b'"images"' in data)
+    return whole or b'"annotation_id"' in data
 
 
 def read(plugin: Plugin, format_: str, data: bytes) -> Records:
@@ -108,22 +111,21 @@ def check_format(plugin: Plugin, format_: str) -> None:
         raise InvalidRequest("PPOCRLabel files hold regions with text, and this dataset has classes")
 
 
-class _Import:
-    """One file on its way into a dataset."""
+class Import:
+    """One file on its way into a dataset: `counts` as of `import_file`, the keys of the images that it has
+    `named`, and whether the `whole` of it could be read: else nobody knows which others it names.
+    """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        file: str,
-        source: str,
-        text: bool,
-        names: Names,
-        origin: findings.Source = "import",
-    ) -> None:
-        self._dataset, self._source, self._text, self._names = dataset, source, text, names
-        self._origin = origin
-        self._file = ascii(file)[1:-1][:100]
+    def __init__(self, dataset: Dataset, file: LabelFile, names: Names) -> None:
+        self.file = file
+        self._dataset, self._names = dataset, names
+        self._source, self._key, self._modified = _SOURCES[file.format], file.key, file.modified
+        self._text = plugins.plugin_for_type(dataset.type).label_form == "regions"
+        self._origin: findings.Source = "labels" if file.key else "import"
+        self._file = ascii(file.name)[1:-1][:100]
         self.counts = {"changed": 0, "same": 0, "kept": 0, "left_out": 0}
+        self.named: set[str] = set()
+        self.whole = True
         self._found: list[Found] = []
         self._untold = 0
 
@@ -131,7 +133,9 @@ class _Import:
         """One batch."""
         for record in records:
             key, reason = self._names.find(record.name) if record.name else ("", "")
+            self.named.add(key)
             if isinstance(record, Problem):
+                self.whole = self.whole and bool(record.name)
                 self._leave_out(record.line, record.reason, key)
             elif reason:
                 self._leave_out(record.line, f"{record.name[:200]!r}: {reason}")
@@ -171,13 +175,19 @@ class _Import:
         elif same and not self._wins(entry, image):
             self.counts["same"] += 1
         else:
-            changed = store.apply(session, image, label, source=self._source, author=entry.by, at=entry.at)
+            at = entry.at or self._modified
+            changed = store.apply(
+                session, image, label, source=self._source, author=entry.by, at=at, file=self._key
+            )
             self.counts["changed" if changed else "same"] += 1
 
     def _wins(self, entry: Entry, image: Image) -> bool:
-        """Between two of one source the later counts; one without a time was said when it was imported."""
-        if image.label_source == self._source and entry.at and image.labelled_at:
-            return entry.at >= image.labelled_at
+        """Between two of one source the later counts, but a file's new word counts over its former one. What
+        has no time was said when it was imported, or when its file was put into the bucket.
+        """
+        at = entry.at or self._modified
+        if image.label_source == self._source and at and image.labelled_at:
+            return at >= image.labelled_at or (self._key != "" and image.label_file == self._key)
         return sources.wins(self._source, image.label_source)
 
     def _fitting(self, entry: Entry, image: Image) -> tuple[Label, str]:

@@ -9,7 +9,8 @@ from backend.labels import folders
 
 # From strongest to weakest. What a person has said image by image comes first, then files that name each
 # image, then the folder, which is often only where a file happened to land.
-PRECEDENCE = ("label_studio", "voc", "ppocrlabel", "coco", "csv", folders.SOURCE)
+PEOPLE = "label_studio"
+PRECEDENCE = (PEOPLE, "voc", "ppocrlabel", "coco", "csv", folders.SOURCE)
 MAX_LABEL = 200  # characters
 
 LabelOf = Callable[[str], "Label | None"]

@@ -5,16 +5,19 @@ Only the labels that sync takes from folders are written past it, in bulk.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.datasets.tables import Image
+from backend.datasets.tables import Dataset, Image
 from backend.db import now
+from backend.labels.sources import PEOPLE, by_key
 from backend.labels.tables import LabelChange
 from plugins.contract import Label
-from plugins.regions import regions_from_json, to_json
+from plugins.regions import label_from_json, regions_from_json, to_json
 
 
 def label_of(image: Image) -> Label | None:
@@ -33,35 +36,77 @@ def apply(
     author: str = "",
     at: datetime | None = None,
     skipped: bool = False,
+    file: str = "",
 ) -> bool:
     """Give the image this label (None: no label any more), and write the change into the history.
 
     `source` is one of `sources.PRECEDENCE`; whether it may replace what is there is the caller's question.
+    `file` is the key of the label file in the bucket that says it.
     Answers whether anything changed; what says the same again only moves `labelled_by` and `labelled_at`,
     which tell that somebody has confirmed it.
     """
-    moment = at or now()
-    regions = None if label is None or label.name is not None else [to_json(r) for r in label.regions]
-    name = None if label is None else label.name
     before = _state(image)
-    image.label, image.regions, image.skipped = name, regions, skipped
-    image.label_source = source if label is not None or skipped else None
-    image.labelled_by, image.labelled_at = author, moment
-    after = _state(image)
-    if before == after:
+    _set(image, label, source, skipped)
+    image.labelled_by, image.labelled_at, image.label_file = author, at or now(), file or None
+    if before == _state(image):
         return False
-    session.add(
-        LabelChange(
-            dataset_id=image.dataset_id,
-            image_id=image.id,
-            source=source,
-            author=author,
-            at=moment,
-            before=before,
-            after=after,
-        )
-    )
+    session.add(_change(image, before, source, author=author, at=image.labelled_at, file=file))
     return True
+
+
+def withdraw(session: Session, dataset: Dataset, image: Image) -> None:
+    """Take away the label that a file of the bucket gave, for it says it no more: what others have said
+    counts again. Written into the history as `file_removed`.
+    """
+    file, source, before = image.label_file or "", image.label_source or "", _state(image)
+    said = said_by_others(session, dataset, image, but_files=True)
+    _set(image, said.label, said.source, skipped=False)
+    image.labelled_by, image.labelled_at, image.label_file = said.author, now(), None
+    session.add(_change(image, before, source, file=file, file_removed=True))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a source says of an image; no label and no source where none says anything."""
+
+    label: Label | None = None
+    source: str = ""
+    author: str = ""
+    file: str = ""
+
+
+def said_by_others(session: Session, dataset: Dataset, image: Image, *, but_files: bool = False) -> Said:
+    """What is known of the image without the people who label it, and with `but_files` without the files in
+    the bucket: the newest change that another source has made, else the folder.
+    """
+    theirs = LabelChange.source != PEOPLE
+    theirs = theirs & (LabelChange.file == "") if but_files else theirs | (LabelChange.file != "")
+    chosen = select(LabelChange).where(LabelChange.image_id == image.id, theirs)
+    last = session.scalar(chosen.order_by(LabelChange.id.desc()).limit(1))
+    if last is not None and last.after is not None and not last.file_removed:
+        return Said(label_from_json(last.after), last.source, last.author, last.file)
+    if last is not None and last.file_removed:
+        return said_by_others(session, dataset, image, but_files=True)
+    folder = by_key(dataset.type, dataset.prefix)(image.key)
+    return Said() if folder is None else Said(Label(folder.name), folder.source)
+
+
+def _change(image: Image, before: dict[str, Any] | None, source: str, **more: Any) -> LabelChange:
+    return LabelChange(
+        dataset_id=image.dataset_id,
+        image_id=image.id,
+        source=source,
+        before=before,
+        after=_state(image),
+        **more,
+    )
+
+
+def _set(image: Image, label: Label | None, source: str, skipped: bool) -> None:
+    image.label = None if label is None else label.name
+    image.regions = None if label is None or label.name is not None else [to_json(r) for r in label.regions]
+    image.skipped = skipped
+    image.label_source = source if label is not None or skipped else None
 
 
 def _state(image: Image) -> dict[str, Any] | None:

@@ -8,13 +8,15 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.db import Base, now
+from backend.db import Base, KeyText, now
 
 
 class LabelChange(Base):
     """One change of an image's label: who, when, from which source, what it was before and what it is now.
 
     `before` and `after` are JSON of `plugins.regions.label_to_json` with a `skipped` flag; null is no label.
+    `file` is the key of the label file in the bucket that said it; with `file_removed` it said what was
+    before, and says it no more.
     """
 
     __tablename__ = "label_changes"
@@ -31,6 +33,8 @@ class LabelChange(Base):
     at: Mapped[datetime] = mapped_column(default=now)
     before: Mapped[dict[str, Any] | None]
     after: Mapped[dict[str, Any] | None]
+    file: Mapped[str] = mapped_column(KeyText, default="")
+    file_removed: Mapped[bool] = mapped_column(default=False)
 
 
 class QueuedLabel(Base):
