@@ -104,6 +104,12 @@ class InsufficientResources(AppError):
     code, status, title = "insufficient_resources", 422, "Not enough resources"
 
 
+class ServiceUnreachable(AppError):
+    """A deployed service does not answer the backend."""
+
+    code, status, title = "service_unreachable", 502, "The service cannot be reached"
+
+
 class StorageUnreachable(AppError):
     """The object store does not answer."""
 

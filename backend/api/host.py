@@ -82,7 +82,7 @@ def assignments(query: WaitQuery) -> Response:
     """A long poll."""
     hosting.wait_for_change(runtime().sessions, query.revision, query.wait)
     with runtime().sessions() as session:
-        return make_response(jsonify(hosting.assignments(session, runtime().sealer)))
+        return make_response(jsonify(hosting.assignments(session, runtime().sealer, runtime().settings)))
 
 
 _FILE = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Response, current_app, flash, g, make_response, redirect, render_template
+from flask import (
+    Blueprint,
+    Response,
+    current_app,
+    flash,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+)
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
@@ -20,6 +30,9 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+# Endpoints that take files, with the bytes that they may have; all others read what the API reads at most.
+LARGE_BODIES: dict[str, int] = {}
 
 # The parent of the blueprints of all nouns: its guard, headers and errors are theirs.
 bp = Blueprint("console", __name__, template_folder="templates")
@@ -54,6 +67,12 @@ def act(work: Callable[[], str], back: str) -> Response:
     except AppError as error:
         flash(str(error), "danger")
     return make_response(redirect(back, HTTPStatus.SEE_OTHER))
+
+
+@bp.before_request
+def _limit_body() -> None:
+    if request.endpoint in LARGE_BODIES:
+        request.max_content_length = LARGE_BODIES[request.endpoint]
 
 
 @bp.context_processor

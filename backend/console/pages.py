@@ -14,20 +14,23 @@ from backend.console import (
     session,
     stores,
     tasks,
+    trying,
     wizards,
     wording,
 )
 from backend.console.page import bp
 from backend.settings import Settings
 
-_NOUNS = (session, home, datasets, tasks, models, services, stores, wizards)
+_NOUNS = (session, home, datasets, tasks, models, services, stores, trying, wizards)
 
 
 def install(app: Flask, settings: Settings) -> None:
     """Put the console into an app."""
     app.extensions["sightloop.assets"] = assets.read()
     app.jinja_env.undefined = StrictUndefined
-    app.jinja_env.filters.update(when=wording.when, size=wording.size, fact=wording.fact)
+    app.jinja_env.filters.update(
+        when=wording.when, size=wording.size, fact=wording.fact, percent=wording.percent
+    )
     session.install(app, settings)
     app.register_blueprint(assets.bp)
     app.register_blueprint(bp)

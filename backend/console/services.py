@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import Blueprint, Response, request, url_for
 
 from backend.console.page import act, runtime, show, workspace_id
 from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import InvalidRequest
-from backend.services import deploying, registry, tokens
+from backend.services import asking, deploying, registry, tokens
 
 bp = Blueprint("services", __name__)
 PAGE = 50
@@ -31,13 +34,22 @@ def detail(name: str) -> Response:
     return page(name)
 
 
-def page(name: str, token: str = "") -> Response:
-    """The page of a service, with a new token that is shown this once."""
+def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) -> Response:
+    """The page of a service, with a new token that is shown this once, or the answer for an image."""
     with runtime().sessions() as session:
         service = registry.get(session, workspace_id(), name)
         served = registry.served(session, service)
         known = tokens.of(session, service)
-    return show("service.html", service=service, served=served, tokens=known, token=token)
+    return show(
+        "service.html",
+        service=service,
+        served=served,
+        tokens=known,
+        token=token,
+        answer=answer,
+        explains=service.model.plugin == "classification",
+        most_bytes=asking.MAX_IMAGE_BYTES,
+    )
 
 
 @bp.get("/services/<name>/live")

@@ -197,6 +197,22 @@ ENGLISH = {
     "services.revoke": "Revoke",
     "services.add_token": "Make another token",
     "services.served": "Models served so far",
+    "try.title": "Try it",
+    "try.image": "An image: choose a file, or drop one here",
+    "try.image_help": "JPEG, PNG, BMP or WEBP. It is sent to the service and kept nowhere.",
+    "try.explain": "Show on the image what the answer rests on",
+    "try.ask": "Ask the service",
+    "try.no_image": "choose an image first",
+    "try.too_large": "the image is larger than {most} MiB; send a smaller one",
+    "try.unanswered": "No answer came; reload the page and try again.",
+    "try.picture": "The image that was sent",
+    "try.places": "Where the texts are, numbered as in the list",
+    "try.acts_on": "It acts on: {label}",
+    "try.not_sure": "It is not sure: act on none of these.",
+    "try.unlike": "The image is unlike those it was trained on: act on none of these.",
+    "try.evidence": "Orange speaks for {label}, blue against it.",
+    "try.nothing": "Nothing was found on this image.",
+    "try.took": "{milliseconds} ms there and back, answered by {model}",
 }
 
 

@@ -23,6 +23,11 @@ def size(number: float) -> str:
     return f"{number:.1f} {_UNITS[-1]}"
 
 
+def percent(share: float) -> str:
+    """A share as `97.3 %`."""
+    return f"{100 * share:.1f} %"
+
+
 def fact(value: object) -> str:
     """A value of a step's facts, a parameter or a metric."""
     if isinstance(value, bool):

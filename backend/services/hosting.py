@@ -13,9 +13,10 @@ from backend.db import SessionFactory
 from backend.errors import NotFound
 from backend.models.tables import Model
 from backend.sealing import Sealer
-from backend.services import registry, tokens
+from backend.services import asking, registry, tokens
 from backend.services.lifecycle import TRANSITIONS, ServiceState, advance
 from backend.services.tables import Service
+from backend.settings import Settings
 
 _POLL_SECONDS = 0.1
 
@@ -51,14 +52,18 @@ def wait_for_change(sessions: SessionFactory, seen: int, seconds: float) -> int:
         time.sleep(_POLL_SECONDS)
 
 
-def assignments(session: Session, sealer: Sealer) -> dict[str, Any]:
+def assignments(session: Session, sealer: Sealer, settings: Settings) -> dict[str, Any]:
     """Everything that hosts should run, stop or remove."""
     newest = registry.revision(session)
     services = session.scalars(select(Service).order_by(Service.id)).all()
-    return {"revision": newest, "services": [_assignment(session, sealer, service) for service in services]}
+    return {
+        "revision": newest,
+        "services": [_assignment(session, sealer, settings, service) for service in services],
+    }
 
 
-def _assignment(session: Session, sealer: Sealer, service: Service) -> dict[str, Any]:
+def _assignment(session: Session, sealer: Sealer, settings: Settings, service: Service) -> dict[str, Any]:
+    own = asking.hashes(asking.own_token(settings, service.id))
     return {
         "id": service.id,
         "name": service.name,
@@ -71,8 +76,11 @@ def _assignment(session: Session, sealer: Sealer, service: Service) -> dict[str,
         "desired": service.desired,
         "revision": service.revision,
         "tokens": [
-            {"id": row.id, "sha256": row.sha256, "signing_key": sealer.open(row.signing_key_encrypted)}
-            for row in tokens.of(session, service)
+            {"id": asking.OWN_TOKEN, **own},
+            *(
+                {"id": row.id, "sha256": row.sha256, "signing_key": sealer.open(row.signing_key_encrypted)}
+                for row in tokens.of(session, service)
+            ),
         ],
     }
 

@@ -15,15 +15,18 @@ from backend.datasets.tables import Dataset
 from backend.errors import InsufficientResources, InUse, InvalidRequest, NameTaken, NotFound, WrongState
 from backend.models import registry as models
 from backend.models.tables import Model
-from backend.sealing import Sealer
-from backend.services import hosting, registry, tokens
+from backend.sealing import Sealer, new_key
+from backend.services import asking, hosting, registry, tokens
 from backend.services.hosting import Report
 from backend.services.lifecycle import TRANSITIONS, ServiceState
 from backend.services.registry import Change
 from backend.services.tables import Service, ServiceEvent
+from backend.settings import Settings
 from backend.training import registry as tasks
 from backend.training.devices import Placement
 from backend.training.registry import TaskRequest
+
+SETTINGS = Settings(secret_key=new_key())
 
 
 def _model(session: Session, dataset: Dataset, name: str, plugin: str = "classification") -> Model:
@@ -155,7 +158,7 @@ def test_each_change_is_a_revision_that_hosts_see(session: Session, sealer: Seal
     before = registry.revision(session)
     registry.change(session, service, Change(instances=2))
     assert registry.revision(session) > before
-    seen = hosting.assignments(session, sealer)
+    seen = hosting.assignments(session, sealer, SETTINGS)
     assert seen["revision"] == registry.revision(session)
     assert seen["services"][0]["instances"] == 2
 
@@ -165,12 +168,23 @@ def test_a_token_is_stored_as_hashes_that_check_it_and_its_signatures(
 ) -> None:
     made = tokens.issue(session, sealer, service)
     assert len(made.text) == 72
-    assigned = hosting.assignments(session, sealer)["services"][0]["tokens"][0]
+    assigned = hosting.assignments(session, sealer, SETTINGS)["services"][0]["tokens"][1]
     assert made.text not in str(assigned)
     assert assigned["sha256"] == hashlib.sha256(made.text.encode()).hexdigest()
     by_token = hmac.new(made.text.encode(), b"message", hashlib.sha1).digest()
     by_key = hmac.new(bytes.fromhex(assigned["signing_key"]), b"message", hashlib.sha1).digest()
     assert base64.b64encode(by_token) == base64.b64encode(by_key)
+
+
+def test_hosts_know_a_token_of_our_own_that_no_list_shows(
+    session: Session, sealer: Sealer, service: Service
+) -> None:
+    own = asking.own_token(SETTINGS, service.id)
+    assert len(own) == 72 and own != asking.own_token(SETTINGS, service.id + 1)
+    assert own != asking.own_token(Settings(secret_key=new_key()), service.id)
+    (assigned,) = hosting.assignments(session, sealer, SETTINGS)["services"][0]["tokens"]
+    assert assigned["sha256"] == hashlib.sha256(own.encode()).hexdigest()
+    assert tokens.of(session, service) == []
 
 
 def test_the_last_token_stays(session: Session, sealer: Sealer, service: Service) -> None:
