@@ -21,6 +21,7 @@ from xml.etree.ElementTree import ParseError
 
 import urllib3
 from minio import Minio
+from minio.datatypes import parse_list_objects
 from minio.deleteobjects import DeleteObject
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 
@@ -68,6 +69,17 @@ class ObjectInfo:
     etag: str
     size: int
     modified: datetime | None
+
+
+@dataclass(frozen=True)
+class Level:
+    """A part of what lies directly in one folder: `folders` as whole prefixes that end with a slash,
+    `objects`, and the token with which `ObjectStore.level` goes on; empty when this was the last part.
+    """
+
+    folders: list[str]
+    objects: list[ObjectInfo]
+    following: str
 
 
 class ObjectStore:
@@ -140,7 +152,31 @@ class ObjectStore:
                 bucket, prefix=prefix or None, recursive=True, start_after=start_after or None
             )
             for item in found:
-                yield ObjectInfo(item.object_name or "", item.etag or "", item.size or 0, item.last_modified)
+                yield _info(item)
+
+    def buckets(self) -> tuple[str, ...]:
+        """The buckets that this access key may list, by name. Raises `StorageDenied` if none."""
+        with self._faults():
+            return tuple(sorted(bucket.name for bucket in self._client.list_buckets()))
+
+    def level(self, bucket: str, prefix: str, following: str = "") -> Level:
+        """What lies directly in a folder: one question to the store, which answers up to 1,000 names.
+
+        `following` is that of the part before. It is the store's own token: going on behind a name would need
+        the store's order, which differs from store to store.
+        """
+        query = {"list-type": "2", "delimiter": "/", "max-keys": "1000", "prefix": prefix}
+        query["encoding-type"] = "url"  # XML cannot hold every key
+        if following:
+            query["continuation-token"] = following
+        with self._faults(check_bucket(bucket), prefix):
+            # The client's own listing walks on from page to page by itself and keeps the token to itself.
+            answer = self._client._execute("GET", bucket, query_params=query)
+            found, more, token, _ = parse_list_objects(answer)
+        names = [_info(item) for item in found if item.object_name != prefix]  # a folder's own marker
+        folders = [info.key for info in names if info.key.endswith("/")]
+        objects = [info for info in names if not info.key.endswith("/")]
+        return Level(folders, objects, (token or "") if more else "")
 
     def read(self, bucket: str, key: str, limit: int) -> bytes:
         """The object's bytes, whole or not at all; reading is tried again a few times.
@@ -261,6 +297,10 @@ class ObjectStore:
             yield
         except (MinioException, urllib3.exceptions.HTTPError, ParseError, ValueError) as error:
             raise _translate(error, Asked(self.address.endpoint, bucket, key)) from error
+
+
+def _info(item: Any) -> ObjectInfo:
+    return ObjectInfo(item.object_name or "", item.etag or "", item.size or 0, item.last_modified)
 
 
 def _translate(error: Exception, asked: Asked) -> AppError:

@@ -156,6 +156,25 @@ def test_odd_keys_survive(store: ObjectStore, prefix: str, name: str) -> None:
     store.put_bytes(BUCKET, prefix + name, b"x")
     assert [info.key for info in store.list(BUCKET, prefix)] == [prefix + name]
     assert store.read(BUCKET, prefix + name, limit=1) == b"x"
+    assert [info.key for info in store.level(BUCKET, prefix).objects] == [prefix + name]
+    store.put_bytes(BUCKET, f"{prefix}{name}/x", b"x")
+    assert f"{prefix}{name}/" in store.level(BUCKET, prefix).folders
+
+
+def test_a_folder_is_listed_in_parts_without_gap_or_copy(store: ObjectStore, prefix: str) -> None:
+    names = [f"{number:04}{'/x' if number % 2 else '-x'}" for number in range(1500)]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: store.put_bytes(BUCKET, prefix + name, b"x"), names))
+    first = store.level(BUCKET, prefix)
+    second = store.level(BUCKET, prefix, first.following)
+    assert (len(first.folders) + len(first.objects), second.following) == (1000, "")
+    assert len({*first.folders, *second.folders}) == 750
+    assert len({info.key for info in [*first.objects, *second.objects]}) == 750
+
+
+def test_the_buckets_are_listed_by_name(store: ObjectStore) -> None:
+    found = store.buckets()
+    assert BUCKET in found and list(found) == sorted(found)
 
 
 @pytest.mark.parametrize("key", ["", "a/../b", "./a", "a/.", "\ud800"])

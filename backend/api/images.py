@@ -1,16 +1,20 @@
-"""`/images/<signed>`: an image for a browser that has a signed link. Outside of the API's prefix."""
+"""`/images/<signed>` and `/thumbnails/<signed>`: an image, or its small picture, for a browser that has a
+signed link. Outside of the API's prefix.
+"""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from flask import Blueprint, Response, request
 
 from backend.api.edge import runtime
-from backend.datasets import links
+from backend.datasets import links, thumbnails
 from backend.datasets.tables import Dataset, Image
-from backend.errors import LinkExpired, UnsupportedImage
+from backend.errors import AppError, LinkExpired, NotFound, UnsupportedImage
 from backend.storage import ObjectStore, StoreAddress
+from plugins.images import ImageError
 
 bp = Blueprint("images", __name__)
 _MAX_AGE = 24 * 3600  # seconds that a browser may keep an image
@@ -28,20 +32,47 @@ def _open_to_pages(response: Response) -> Response:
 @bp.get(f"{links.PATH}<signed>")
 def image(signed: str) -> Response:
     """The object as it is in the bucket. 404: forged; 410: expired, or the image has left the bucket."""
-    settings = runtime().settings
-    with runtime().sessions() as session:
-        row = session.get(Image, links.image_of(settings, signed))
-        if row is None or row.state != "present":
-            raise LinkExpired("this image is no longer in the bucket")
-        dataset = session.get_one(Dataset, row.dataset_id)
-        address = runtime().store(dataset.connection).address
+    row, bucket, address = _asked(signed)
     if request.if_none_match.contains(row.etag):
         return _cached(Response(status=304), row.etag)
-    data, etag = _store(address).read_version(dataset.bucket, row.key, settings.max_image_bytes)
+    data, etag = _store(address).read_version(bucket, row.key, runtime().settings.max_image_bytes)
     kind = content_type(data)
     if kind is None:
         raise UnsupportedImage(f"{row.key} is neither JPEG, PNG, BMP nor WEBP")
     return _cached(Response(data, mimetype=kind), etag or row.etag)
+
+
+@bp.get(f"{links.THUMBNAILS}<signed>")
+def thumbnail(signed: str) -> Response:
+    """At most 240 pixels wide and high. A neutral picture where there is no image that could be shown; it is
+    asked for again soon, since a store comes back and a damaged image may be mended.
+    """
+    settings = runtime().settings
+    try:
+        row, bucket, address = _asked(signed)
+        if request.if_none_match.contains(row.etag):
+            return _cached(Response(status=304), row.etag)
+        data = _thumbnails(settings.data_dir).get(
+            f"{address.endpoint} {bucket} {row.key} {row.etag}",
+            lambda: thumbnails.read(_store(address), bucket, row.key, settings),
+        )
+    except NotFound:  # no link of ours
+        raise
+    except (ImageError, AppError):
+        response = Response(thumbnails.NEUTRAL, mimetype=thumbnails.NEUTRAL_TYPE)
+        response.headers["Cache-Control"] = f"private, max-age={thumbnails.NEUTRAL_AGE}"
+        return response
+    return _cached(Response(data, mimetype=thumbnails.MEDIA_TYPE), row.etag)
+
+
+def _asked(signed: str) -> tuple[Image, str, StoreAddress]:
+    """The image that a link names, its bucket and its store."""
+    with runtime().sessions() as session:
+        row = session.get(Image, links.image_of(runtime().settings, signed))
+        if row is None or row.state != "present":
+            raise LinkExpired("this image is no longer in the bucket")
+        dataset = session.get_one(Dataset, row.dataset_id)
+        return row, dataset.bucket, runtime().store(dataset.connection).address
 
 
 def content_type(data: bytes) -> str | None:
@@ -56,6 +87,12 @@ def _cached(response: Response, etag: str) -> Response:
     response.set_etag(etag)
     response.headers["Cache-Control"] = f"private, max-age={_MAX_AGE}"
     return response
+
+
+@cache
+def _thumbnails(data_dir: Path) -> thumbnails.Cache:
+    """One a process."""
+    return thumbnails.Cache(data_dir / "thumbnails")
 
 
 @cache

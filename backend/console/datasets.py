@@ -100,16 +100,17 @@ def _gallery(session: Session, dataset: Dataset) -> dict[str, Any]:
     )
     found = registry.list_findings(session, dataset, limit=_GALLERY, code=chosen["finding"] or None)
     return {
-        "images": [(row, _address(row)) for row in rows],
+        "images": [(row, *_addresses(row)) for row in rows],
         "chosen": chosen,
         "findings": found,
         "following": rows[-1].key if len(rows) == _GALLERY else "",
     }
 
 
-def _address(image: Image) -> str:
-    """The same for a whole day, so that browsers keep the picture."""
-    return links.path(runtime().settings, image.id, image.etag, _tomorrow(now()) + timedelta(days=1))
+def _addresses(image: Image) -> tuple[str, str]:
+    """Of the image and of its thumbnail: the same for a whole day, so that browsers keep the pictures."""
+    named = (runtime().settings, image.id, image.etag, _tomorrow(now()) + timedelta(days=1))
+    return links.path(*named), links.thumbnail_path(*named)
 
 
 def _tomorrow(moment: datetime) -> datetime:

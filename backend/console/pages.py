@@ -7,6 +7,7 @@ from jinja2 import StrictUndefined
 
 from backend.console import (
     assets,
+    browsing,
     datasets,
     home,
     models,
@@ -21,7 +22,7 @@ from backend.console import (
 from backend.console.page import bp
 from backend.settings import Settings
 
-_NOUNS = (session, home, datasets, tasks, models, services, stores, trying, wizards)
+_NOUNS = (browsing, session, home, datasets, tasks, models, services, stores, trying, wizards)
 
 
 def install(app: Flask, settings: Settings) -> None:

@@ -32,7 +32,7 @@ _PARAMETER = "parameter."
 @bp.get("/new/dataset")
 def dataset_form() -> Response:
     """Where the images lie, and what it is to be called."""
-    return _dataset_form({}, "")
+    return _dataset_form(request.args, "")
 
 
 @bp.post("/new/dataset")
@@ -96,7 +96,7 @@ def _dataset_form(values: Mapping[str, str], refusal: str, status: int = 200) ->
         values=values,
         refusal=refusal,
         connections=[row.name for row in connections],
-        types=_types(),
+        types={plugin.dataset_type: plugin.title for plugin in plugins.plugins()},
     )
 
 

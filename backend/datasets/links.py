@@ -18,6 +18,7 @@ from backend.settings import Settings
 LIFETIME = timedelta(days=90)
 RENEW_BEFORE = timedelta(days=30)  # a label or reconcile run renews links that end sooner than this
 PATH = "/images/"
+THUMBNAILS = "/thumbnails/"  # the same signed name leads to the small picture of the image
 _LONGEST = 500  # characters of a link that are looked at
 
 
@@ -28,8 +29,17 @@ def link(settings: Settings, image_id: int, etag: str, expires: datetime) -> str
 
 def path(settings: Settings, image_id: int, etag: str, expires: datetime) -> str:
     """The same without the host, for pages of the API itself."""
+    return PATH + _signed(settings, image_id, etag, expires)
+
+
+def thumbnail_path(settings: Settings, image_id: int, etag: str, expires: datetime) -> str:
+    """The address of the image's thumbnail, without the host."""
+    return THUMBNAILS + _signed(settings, image_id, etag, expires)
+
+
+def _signed(settings: Settings, image_id: int, etag: str, expires: datetime) -> str:
     payload = [image_id, int(expires.timestamp()), hashlib.sha256(etag.encode()).hexdigest()[:8]]
-    return f"{PATH}{_serializer(settings).dumps(payload)}"
+    return str(_serializer(settings).dumps(payload))
 
 
 def image_of(settings: Settings, signed: str) -> int:

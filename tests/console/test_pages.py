@@ -66,7 +66,13 @@ def test_an_empty_workspace_says_what_to_do(member: FlaskClient, path: str) -> N
     assert re.search(r'href="/new/\w+"|<form', response.text)
 
 
-@pytest.mark.parametrize("path", LISTS + DETAILS)
+PARTS = [
+    "/new/dataset/browse?connection=store",
+    "/new/dataset/seen?connection=store&path=s3://factory/",
+]
+
+
+@pytest.mark.parametrize("path", LISTS + DETAILS + PARTS)
 def test_markup_is_text_and_nothing_is_inline(furnished: FlaskClient, path: str) -> None:
     response = furnished.get(path)
     assert response.status_code == 200
@@ -130,10 +136,10 @@ def test_home_names_the_first_missing_step(app: Flask, member: FlaskClient) -> N
 def test_a_dataset_has_its_classes_findings_and_images(furnished: FlaskClient) -> None:
     page = furnished.get("/datasets/parts").text
     assert "Image cut off" in page and "upload the image again: the end is missing" in page
-    assert page.count('src="/images/') == 12
-    assert furnished.get("/datasets/parts?label=bolt").text.count('src="/images/') == 3
-    assert furnished.get("/datasets/parts?labelled=no").text.count('src="/images/') == 3
-    assert furnished.get("/datasets/parts?finding=truncated").text.count('src="/images/') == 1
+    assert page.count('src="/thumbnails/') == 12
+    assert furnished.get("/datasets/parts?label=bolt").text.count('src="/thumbnails/') == 3
+    assert furnished.get("/datasets/parts?labelled=no").text.count('src="/thumbnails/') == 3
+    assert furnished.get("/datasets/parts?finding=truncated").text.count('src="/thumbnails/') == 1
     assert "No image fits" in furnished.get("/datasets/parts?label=nothing").text
 
 
