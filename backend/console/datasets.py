@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, make_response, request, url_for
 from sqlalchemy.orm import Session
 
+from backend.console import gallery
 from backend.console.page import act, runtime, show, workspace_id
 from backend.console.texts import text
-from backend.datasets import links, operations, registry
+from backend.datasets import operations, registry
+from backend.datasets.findings import RULES
 from backend.datasets.launching import launch_labeling, launch_operation
-from backend.datasets.tables import Dataset, Image
-from backend.db import now
+from backend.datasets.tables import Dataset
 from backend.errors import InvalidRequest
 from backend.label_studio import registry as labeling
 
 bp = Blueprint("datasets", __name__)
 PAGE = 50
-_GALLERY = 48
 _OPERATIONS = 5
 _KINDS = ("sync", "check", "label")
 
@@ -41,13 +40,27 @@ def detail(name: str) -> Response:
     """Numbers, findings, and a gallery that the query filters."""
     with runtime().sessions() as session:
         dataset = registry.get(session, workspace_id(), name)
+        summary = registry.summary(session, dataset)
         values = {
-            "summary": registry.summary(session, dataset),
+            "summary": summary,
+            "balance": gallery.balance(summary["classes"]),
             "labeling": labeling.state(session, runtime().settings, dataset),
             **_progress(session, dataset),
             **_gallery(session, dataset),
         }
     return show("dataset.html", dataset=dataset, **values)
+
+
+@bp.get("/datasets/<name>/images/<int:number>")
+def image(name: str, number: int) -> Response:
+    """One image with its label drawn on it, and what was found about it."""
+    with runtime().sessions() as session:
+        dataset = registry.get(session, workspace_id(), name)
+        row = registry.image(session, dataset, number)
+        found = registry.findings_of(session, dataset, [row]).get(row.key, [])
+        titles = {code: rule.title for code, rule in RULES.items()}
+        picture = gallery.picture(runtime().settings, row, found)
+    return show("dataset_image.html", dataset=dataset, picture=picture, titles=titles)
 
 
 @bp.get("/datasets/<name>/progress")
@@ -88,30 +101,15 @@ def _progress(session: Session, dataset: Dataset) -> dict[str, Any]:
 
 
 def _gallery(session: Session, dataset: Dataset) -> dict[str, Any]:
-    chosen = {name: request.args.get(name, "") for name in ("label", "labelled", "finding")}
-    rows = registry.images(
-        session,
-        dataset,
-        limit=_GALLERY,
-        after=request.args.get("after") or None,
-        label=chosen["label"] or None,
-        labelled={"yes": True, "no": False}.get(chosen["labelled"]),
-        finding=chosen["finding"] or None,
-    )
-    found = registry.list_findings(session, dataset, limit=_GALLERY, code=chosen["finding"] or None)
+    chosen = gallery.choice(request.args.to_dict())
+    found = gallery.pictures(session, runtime().settings, dataset, chosen)
+    others = []
+    if chosen.finding and not chosen.after:
+        others = list(registry.findings_without_image(session, dataset, chosen.finding, limit=gallery.PAGE))
     return {
-        "images": [(row, *_addresses(row)) for row in rows],
+        "pictures": found,
         "chosen": chosen,
-        "findings": found,
-        "following": rows[-1].key if len(rows) == _GALLERY else "",
+        "conditions": [*registry.CONDITIONS, "deleted"],
+        "others": others,
+        "following": found[-1].image.key if len(found) == gallery.PAGE else "",
     }
-
-
-def _addresses(image: Image) -> tuple[str, str]:
-    """Of the image and of its thumbnail: the same for a whole day, so that browsers keep the pictures."""
-    named = (runtime().settings, image.id, image.etag, _tomorrow(now()) + timedelta(days=1))
-    return links.path(*named), links.thumbnail_path(*named)
-
-
-def _tomorrow(moment: datetime) -> datetime:
-    return moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, cast, func, select
+from sqlalchemy import Integer, cast, exists, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,17 @@ from backend.workspaces.tables import StorageConnection
 
 MAX_DESCRIPTION = 1000
 _MAX_PAGE = 1000
+STALE = Image.checked_etag.is_(None) | (Image.checked_etag != Image.etag)
+"""The images that the last check has not seen as they are now."""
+CONDITIONS = {
+    "labelled": LABELLED,
+    "unlabelled": ~LABELLED,
+    "usable": LABELLED & Image.usable,
+    "kept_out": ~STALE & ~Image.usable,
+    "unchecked": STALE,
+    "skipped": Image.skipped.is_(True),
+}
+"""What images may be asked for by, beside label and finding."""
 
 
 @dataclass(frozen=True)
@@ -134,24 +145,43 @@ def images(
     limit: int = 100,
     after: str | None = None,
     label: str | None = None,
-    labelled: bool | None = None,
     finding: str | None = None,
+    condition: str | None = None,
     state: str = "present",
 ) -> Sequence[Image]:
     """Images by key; `after` is the key that the last page ended with. `finding` chooses those with a finding
-    of that code.
+    of that code, `condition` those of which that one of `CONDITIONS` is true.
     """
     query = select(Image).where(Image.dataset_id == dataset.id, Image.state == state)
     if after is not None:
         query = query.where(Image.key > after)
     if label is not None:
         query = query.where(Image.label == label)
-    if labelled is not None:
-        query = query.where(LABELLED if labelled else ~LABELLED)
     if finding is not None:
         named = select(Finding.key).where(Finding.dataset_id == dataset.id, Finding.code == finding)
         query = query.where(Image.key.in_(named))
+    if condition is not None:
+        query = query.where(CONDITIONS[condition])
     return session.scalars(query.order_by(Image.key).limit(_page(limit))).all()
+
+
+def findings_of(session: Session, dataset: Dataset, images: Iterable[Image]) -> dict[str, list[Finding]]:
+    """The findings about each of these images, by its key."""
+    found: dict[str, list[Finding]] = {}
+    keys = [image.key for image in images]
+    query = select(Finding).where(Finding.dataset_id == dataset.id, Finding.key.in_(keys))
+    for finding in session.scalars(query.order_by(Finding.id)):
+        found.setdefault(finding.key, []).append(finding)
+    return found
+
+
+def findings_without_image(
+    session: Session, dataset: Dataset, code: str, *, limit: int = 100
+) -> Sequence[Finding]:
+    """Findings of a code that are about the dataset, or about an object that is no present image."""
+    known = exists().where(Image.dataset_id == dataset.id, Image.key == Finding.key, Image.state == "present")
+    query = select(Finding).where(Finding.dataset_id == dataset.id, Finding.code == code, ~known)
+    return session.scalars(query.order_by(Finding.id).limit(_page(limit))).all()
 
 
 def image_counts(session: Session, datasets: Sequence[Dataset]) -> dict[int, int]:
@@ -203,14 +233,13 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
     labelled and without an error), `unchecked`, `deleted` (tombstones), `classes` (label, images, usable),
     `findings` (see `findings.counts`), `synced_at`, `checked_at`.
     """
-    stale = Image.checked_etag.is_(None) | (Image.checked_etag != Image.etag)
     rows = session.execute(
         select(
             Image.state,
             Image.label,
             func.count(),
             func.sum(cast(Image.usable, Integer)),
-            func.sum(cast(stale, Integer)),
+            func.sum(cast(STALE, Integer)),
             func.sum(cast(LABELLED, Integer)),
             func.sum(cast(LABELLED & Image.usable, Integer)),
         )
