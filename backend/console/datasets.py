@@ -109,7 +109,7 @@ def _gallery(session: Session, dataset: Dataset) -> dict[str, Any]:
     return {
         "pictures": found,
         "chosen": chosen,
-        "conditions": [*registry.CONDITIONS, "deleted"],
+        "conditions": gallery.CONDITIONS,
         "others": others,
         "following": found[-1].image.key if len(found) == gallery.PAGE else "",
     }

@@ -138,7 +138,7 @@ def test_a_dataset_has_its_classes_findings_and_images(furnished: FlaskClient) -
     assert "Image cut off" in page and "upload the image again: the end is missing" in page
     assert page.count('src="/thumbnails/') == 12
     assert furnished.get("/datasets/parts?label=bolt").text.count('src="/thumbnails/') == 3
-    assert furnished.get("/datasets/parts?labelled=no").text.count('src="/thumbnails/') == 3
+    assert furnished.get("/datasets/parts?condition=unlabelled").text.count('src="/thumbnails/') == 3
     assert furnished.get("/datasets/parts?finding=truncated").text.count('src="/thumbnails/') == 1
     assert "No image fits" in furnished.get("/datasets/parts?label=nothing").text
 

@@ -349,7 +349,7 @@ def test_images_with_regions_count_as_labelled_also_those_without_text(texts: Pl
     texts.check()
     with texts.sessions() as session:
         numbers = registry.summary(session, texts.dataset)
-        unlabelled = registry.images(session, texts.dataset, labelled=False)
+        unlabelled = registry.images(session, texts.dataset, condition="unlabelled")
     assert (numbers["labelled"], numbers["unlabelled"], numbers["usable"]) == (2, 1, 2)
     assert numbers["classes"] == []
     assert [image.key.removeprefix(texts.prefix) for image in unlabelled] == ["unknown.jpg"]

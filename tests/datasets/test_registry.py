@@ -194,7 +194,7 @@ def test_images_are_listed_by_pages_and_filters(place: Place) -> None:
         assert names(limit=2) == ["1.jpg", "cat/1.jpg"]
         assert names(limit=2, after=place.prefix + "cat/1.jpg") == ["cat/2.jpg", "dog/1.jpg"]
         assert names(label="cat") == ["cat/1.jpg", "cat/2.jpg"]
-        assert names(labelled=False) == ["1.jpg"]
+        assert names(condition="unlabelled") == ["1.jpg"]
         assert names(state="deleted") == []
         first = registry.images(session, place.dataset, limit=1)[0]
         assert registry.image(session, place.dataset, first.id) is first
