@@ -17,6 +17,7 @@ from backend.db import now
 from backend.settings import Settings
 
 PAGE = 48
+_MANY_CLASSES = 12
 CONDITIONS = {
     "labelled": text("datasets.condition.labelled"),
     "unlabelled": text("datasets.condition.unlabelled"),
@@ -55,7 +56,8 @@ class Picture:
 @dataclass(frozen=True)
 class Balance:
     """The classes from the largest to the smallest, and what is to be said of them: `few` of them have fewer
-    usable images than `enough`. `columns` is an SVG path in a view box of 100 by 100, one column a class.
+    usable images than `enough`. `columns` is an SVG path in a view box of 100 by 100, one column a class; it
+    is empty where the bars beside the names show as much.
     """
 
     classes: list[dict[str, Any]]
@@ -108,7 +110,8 @@ def balance(classes: Sequence[dict[str, Any]]) -> Balance:
     few = sum(row["usable"] < ENOUGH_IMAGES for row in ordered)
     most, width = max((row["images"] for row in ordered), default=1), 100 / max(1, len(ordered))
     tops = (f"V{100 - 100 * row['images'] / most:.2f}H{width * (n + 1):.2f}" for n, row in enumerate(ordered))
-    return Balance(ordered, few, ENOUGH_IMAGES, f"M0 100{''.join(tops)}V100Z")
+    drawn = f"M0 100{''.join(tops)}V100Z" if len(ordered) > _MANY_CLASSES else ""
+    return Balance(ordered, few, ENOUGH_IMAGES, drawn)
 
 
 def _tomorrow(moment: datetime) -> datetime:

@@ -18,6 +18,7 @@ PAGES = [
     "/",
     "/datasets",
     "/datasets/parts?finding=few_images",
+    "/datasets/parts/images/1",
     "/tasks",
     "/tasks/parts-v2?step=prepare",
     "/models",
