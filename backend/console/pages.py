@@ -30,7 +30,11 @@ def install(app: Flask, settings: Settings) -> None:
     app.extensions["sightloop.assets"] = assets.read()
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.filters.update(
-        when=wording.when, size=wording.size, fact=wording.fact, percent=wording.percent
+        when=wording.when,
+        size=wording.size,
+        duration=wording.duration,
+        fact=wording.fact,
+        percent=wording.percent,
     )
     session.install(app, settings)
     app.register_blueprint(assets.bp)

@@ -11,7 +11,7 @@ from backend.console.page import act, runtime, show, workspace_id
 from backend.console.texts import text
 from backend.db import transaction
 from backend.training import records, registry
-from backend.training.lifecycle import FINAL
+from backend.training.lifecycle import FINAL, TaskState
 
 bp = Blueprint("tasks", __name__)
 PAGE = 50
@@ -61,10 +61,16 @@ def _values(name: str) -> dict[str, Any]:
         task = registry.get(session, workspace_id(), name)
         return {
             "task": task,
+            "time_left": registry.time_left(task),
+            "ahead": registry.ahead(session, task) if task.state == TaskState.QUEUED else 0,
             "dataset": task.dataset.name,
             "steps": records.steps(session, task.id),
             "step": step,
             "log": records.last_logs(session, task.id, step=step, limit=_LINES),
-            "curves": drawing.curves(records.metrics(session, task.id, after=0, limit=_METRICS)),
+            "curves": drawing.curves(
+                row
+                for row in records.metrics(session, task.id, after=0, limit=_METRICS)
+                if not row.name.endswith("time_left")  # it falls by the clock: the page tells it in words
+            ),
             "ended": task.state in FINAL,
         }

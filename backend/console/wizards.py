@@ -15,9 +15,11 @@ from backend.console.page import runtime, show, workspace_id
 from backend.console.texts import text
 from backend.datasets import registry as datasets
 from backend.datasets.tables import Dataset
-from backend.errors import AppError, InvalidRequest
+from backend.errors import AppError, InvalidRequest, QueueUnavailable
 from backend.models import registry as models
+from backend.queue import served_queues
 from backend.services.deploying import deploy
+from backend.training import devices
 from backend.training.launching import launch_task
 from backend.training.registry import CURRENT, SCRATCH, TaskRequest
 from backend.workspaces import registry as workspaces
@@ -27,6 +29,7 @@ from plugins.contract import Algorithm
 bp = Blueprint("wizards", __name__)
 _MOST = 1000  # rows that a choice lists
 _PARAMETER = "parameter."
+_MOST_GPUS = 64
 
 
 @bp.get("/new/dataset")
@@ -121,9 +124,24 @@ def _task_form(values: Mapping[str, str], refusal: str, status: int = 200) -> Re
         algorithms=offered,
         algorithm=algorithm,
         parameters=plugins.params_schema(algorithm) if algorithm else [],
+        gpu_types=_gpu_types() if algorithm else None,
         starts=[CURRENT, SCRATCH, *(row.name for row in parents)],
         budget=values.get("minutes") or max(1, runtime().settings.time_budget // 60),
     )
+
+
+def _gpu_types() -> list[str] | None:
+    """The types of GPU to choose from; None when there is no GPU, or nobody knows."""
+    try:
+        return devices.gpu_types(served_queues(runtime().redis))
+    except QueueUnavailable:
+        return None
+
+
+def _gpus(text_of_form: str) -> int:
+    if not text_of_form.isdecimal() or int(text_of_form) > _MOST_GPUS:
+        raise InvalidRequest(text("tasks.bad_gpus"))
+    return int(text_of_form)
 
 
 def _algorithms(dataset: Dataset | None) -> list[Algorithm]:
@@ -157,6 +175,8 @@ def _task_request(form: Mapping[str, Any]) -> TaskRequest:
         time_budget=seconds,
         description=form.get("description", "").strip(),
         start_from=form.get("start_from", CURRENT),
+        gpus=_gpus(form.get("gpus", "0")),
+        gpu_type=form.get("gpu_type", ""),
         labels=sorted({line.strip() for line in form.get("labels", "").splitlines()} - {""}),
     )
 

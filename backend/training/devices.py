@@ -17,6 +17,14 @@ class Placement:
     note: str = ""
 
 
+def gpu_types(served: Set[str]) -> list[str] | None:
+    """The types of GPU that living workers serve, given their queues; None when none of them has a GPU."""
+    if gpu_queue("") not in served:
+        return None
+    start = gpu_queue("") + "-"
+    return sorted(name.removeprefix(start) for name in served if name.startswith(start))
+
+
 def place(gpus: int, gpu_type: str, served: Set[str]) -> Placement:
     """Choose the queue for a request, given the queues that living workers serve.
 
@@ -25,10 +33,8 @@ def place(gpus: int, gpu_type: str, served: Set[str]) -> Placement:
     """
     if gpus == 0 and not gpu_type:
         return Placement(TRAIN)
-    types = sorted(
-        name.removeprefix(gpu_queue("") + "-") for name in served if name.startswith(gpu_queue("") + "-")
-    )
-    if gpu_queue("") not in served:
+    types = gpu_types(served)
+    if types is None:
         return Placement(TRAIN, "no worker has a GPU: this task trains on the CPU")
     if gpu_type and gpu_type.lower() not in types:
         raise NoSuchDevice(

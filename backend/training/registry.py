@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset, Image
@@ -84,6 +84,22 @@ def create(session: Session, dataset: Dataset, request: TaskRequest, placement: 
     session.flush()
     session.add_all(TaskStep(task_id=task.id, name=name) for name in STEPS)
     return task
+
+
+def time_left(task: TrainingTask) -> float | None:
+    """Seconds of training that are left at most; it ends sooner when nothing improves any more. None while
+    the task does not train.
+    """
+    if task.state != TaskState.TRAINING or task.stop:
+        return None
+    return max(0.0, task.time_budget - task.trained_seconds)
+
+
+def ahead(session: Session, task: TrainingTask) -> int:
+    """How many tasks the workers of its queue take before this one, which waits; those that run included."""
+    before = TrainingTask.queue == task.queue, TrainingTask.id < task.id
+    statement = select(func.count()).where(*before, TrainingTask.state.not_in([s.value for s in FINAL]))
+    return session.scalar(statement) or 0
 
 
 def _require_free_name(session: Session, workspace_id: int, name: str) -> None:

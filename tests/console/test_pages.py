@@ -16,6 +16,7 @@ from backend.datasets.tables import Image
 from backend.db import SessionFactory, transaction
 from backend.services import registry as services
 from backend.training import registry as tasks
+from backend.training.lifecycle import TaskState, advance
 from tests.api.conftest import Caller
 from tests.console.conftest import MARKUP, csrf_of, furnish, sign_in
 
@@ -34,6 +35,8 @@ LISTS = [
 DETAILS = [
     "/datasets/parts",
     "/datasets/parts?finding=truncated",
+    "/datasets/parts?condition=kept_out",
+    "/datasets/parts/images/1",
     "/tasks/parts-v2",
     "/tasks/parts-v2?step=prepare",
     "/tasks/parts-v2/live",
@@ -141,6 +144,50 @@ def test_a_dataset_has_its_classes_findings_and_images(furnished: FlaskClient) -
     assert furnished.get("/datasets/parts?condition=unlabelled").text.count('src="/thumbnails/') == 3
     assert furnished.get("/datasets/parts?finding=truncated").text.count('src="/thumbnails/') == 1
     assert "No image fits" in furnished.get("/datasets/parts?label=nothing").text
+    assert "No image fits" in furnished.get("/datasets/parts?label=bolt&condition=unlabelled").text
+    assert furnished.get("/datasets/parts?condition=usable").text.count('src="/thumbnails/') == 9
+    assert furnished.get("/datasets/parts?condition=unchecked").text.count('src="/thumbnails/') == 12
+    assert furnished.get("/datasets/parts?condition=magic").text.count('src="/thumbnails/') == 12
+
+
+def test_a_finding_is_shown_with_its_images_and_its_remedy(furnished: FlaskClient) -> None:
+    page = furnished.get("/datasets/parts?finding=truncated").text
+    gallery = page[page.index('id="gallery"') :]
+    assert "upload the image again" in gallery and gallery.count('src="/thumbnails/') == 1
+    of_dataset = furnished.get("/datasets/parts?finding=few_images").text
+    assert "has 3</bdi>" in of_dataset[of_dataset.index('id="gallery"') :]
+
+
+def test_an_image_has_a_page_with_its_label_and_findings(furnished: FlaskClient) -> None:
+    page = furnished.get("/datasets/parts/images/1").text
+    assert "Image cut off" in page and "upload the image again" in page
+    assert f"s3://factory/{escape(MARKUP)}/0-0.jpg" in page
+    assert "Nothing was found" not in page and furnished.get("/datasets/parts/images/99").status_code == 404
+
+
+def test_the_texts_of_an_image_are_drawn_on_it(furnished: FlaskClient, api_sessions: SessionFactory) -> None:
+    with transaction(api_sessions) as session:
+        image = session.get_one(Image, 1)
+        image.label, image.width, image.height = None, 80, 60
+        image.regions = [{"points": [[1, 2], [30, 2], [30, 9], [1, 9]], "text": MARKUP}]
+    outline = '<polygon points="1.0,2.0 30.0,2.0 30.0,9.0 1.0,9.0"/>'
+    assert furnished.get("/datasets/parts").text.count(outline) == 1
+    page = furnished.get("/datasets/parts/images/1").text
+    assert outline in page and 'viewBox="0 0 80 60"' in page and escape(MARKUP) in page
+
+
+def test_many_classes_stay_in_sight(furnished: FlaskClient, api_sessions: SessionFactory) -> None:
+    with transaction(api_sessions) as session:
+        dataset = datasets.get(session, 1, "parts")
+        for number in range(500):
+            session.add(
+                Image(dataset_id=dataset.id, key=f"x{number:03}", etag="e", size=1, label=f"c{number:03}")
+            )
+    page = furnished.get("/datasets/parts").text
+    assert "Classes (503)" in page and page.count('class="class-row"') == 503
+    assert "The largest class has 3 images, the smallest 1." in page
+    assert "Classes with fewer than 20 usable images: 503." in page
+    assert furnished.get("/datasets/parts?label=c499").text.count('src="/thumbnails/') == 1
 
 
 def test_sync_is_started_once_and_its_progress_is_shown(
@@ -170,6 +217,17 @@ def test_a_task_has_its_steps_curves_and_log(furnished: FlaskClient) -> None:
     assert page.count("<polyline") == 2 and "Facts of the step prepare" in page
     assert "No line was logged yet" in page
     assert f"{escape(MARKUP)} 2" in furnished.get("/tasks/parts-v2").text
+
+
+def test_a_task_that_trains_says_how_long_it_may_take(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    with transaction(api_sessions) as session:
+        task = tasks.get(session, 1, "parts-v2")
+        advance(session, task.id, TaskState.PREPARING, TaskState.TRAINING)
+        task.time_budget, task.trained_seconds = 600, 400.4
+    assert "Training ends in 3 min 20 s at the latest" in furnished.get("/tasks/parts-v2").text
+    assert "tasks before it: 0" in furnished.get("/tasks/parts-v1").text
 
 
 def test_a_task_is_stopped_as_asked_for(furnished: FlaskClient, api_sessions: SessionFactory) -> None:

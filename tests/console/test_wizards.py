@@ -7,8 +7,10 @@ import re
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from rq import Worker
 
 from backend.db import SessionFactory
+from backend.queue import queue
 from backend.services import registry as services
 from backend.training import registry as tasks
 from tests.console.conftest import MARKUP, csrf_of, furnish
@@ -53,6 +55,25 @@ def test_the_form_has_every_parameter_of_the_algorithm(furnished: FlaskClient) -
     assert names == {"epochs", "image_size", "learning_rate", "fine_tune", "precision", "seed", "base"}
 
 
+def test_gpus_are_offered_where_a_worker_has_them(
+    app: Flask, furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    form = f"/new/task?dataset={TASK['dataset']}&algorithm={TASK['algorithm']}"
+    assert "No worker has a GPU" in furnished.get(form).text
+    redis = app.extensions["sightloop"].redis
+    worker = Worker([queue(redis, name) for name in ("train-gpu", "train-gpu-h200")], connection=redis)
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    page = furnished.get(form).text
+    assert 'name="gpus"' in page and '<option value="h200"' in page
+    values = {**TASK, "gpus": "2", "gpu_type": "h200"}
+    assert _send(furnished, "/new/task", **values) == (303, "/tasks/parts-v3")
+    with api_sessions() as session:
+        task = tasks.get(session, 1, "parts-v3")
+    assert (task.gpus, task.gpu_type, task.queue) == (2, "h200", "train-gpu-h200")
+    found, page = _send(furnished, "/new/task", **{**values, "name": "parts-v4", "gpu_type": "a100"})
+    assert found == 422 and "the types are h200" in page
+
+
 @pytest.mark.parametrize(
     "change, status, sentence",
     [
@@ -61,6 +82,8 @@ def test_the_form_has_every_parameter_of_the_algorithm(furnished: FlaskClient) -
         ({"minutes": "soon"}, 422, "number of minutes"),
         ({"minutes": "nan"}, 422, "number of minutes"),
         ({"minutes": "1e400"}, 422, "number of minutes"),
+        ({"gpus": "many"}, 422, "number of GPUs"),
+        ({"gpus": "65"}, 422, "number of GPUs"),
         ({"parameter.epochs": "0"}, 422, "epochs must be"),
         ({"parameter.nothing": "1"}, 422, "has no parameter"),
         ({"algorithm": "magic"}, 422, "there is no algorithm"),
