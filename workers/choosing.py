@@ -7,6 +7,7 @@ written at the end at once, so that the former ones stand until then.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from backend.datasets.progress import Progress
 from backend.datasets.similar import group_names
 from backend.datasets.tables import Dataset, Image, Operation
 from backend.db import now, transaction
-from backend.errors import NotEnoughData, WrongState
+from backend.errors import AppError, NotEnoughData, WrongState
+from backend.label_studio import ordering, registry
+from backend.label_studio.client import connect
 from backend.labels.tables import LabelSuspect, QueuedLabel
 from backend.models import registry as models
 from backend.models.tables import Model
@@ -58,7 +61,7 @@ def order(runtime: Runtime, operation: Operation, progress: Progress) -> dict[st
         for place, pick in enumerate(picks)
     ]
     _replace(runtime, operation, QueuedLabel, values)
-    return {**result, "ordered": len(values), "by": by}
+    return {**result, "ordered": len(values), "by": by, **_show(runtime, dataset, progress)}
 
 
 def doubt(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
@@ -108,6 +111,22 @@ def doubt(runtime: Runtime, operation: Operation, progress: Progress) -> dict[st
     ]
     _replace(runtime, operation, LabelSuspect, values)
     return {**result, "doubtful": len(values)}
+
+
+def _show(runtime: Runtime, dataset: Dataset, progress: Progress) -> dict[str, Any]:
+    """Put the order into Label Studio, if the dataset has a project there; `ranked` items, or why not. The
+    order is there without it, so that a failure is told and nothing more: `datasets label` makes up for it.
+    """
+    with runtime.sessions() as session:
+        row = registry.project_of(session, dataset.id)
+    if row is None:
+        return {}
+    try:
+        studio = connect(runtime.settings)
+        with closing(studio):
+            return {"ranked": ordering.show(runtime, studio, row, dataset, progress)}
+    except AppError as error:
+        return {"not_in_label_studio": str(error)}
 
 
 def _images(runtime: Runtime, dataset: Dataset) -> tuple[list[Image], Model | None]:

@@ -30,12 +30,13 @@ class LabelingIn(Body):
 
 class LabelingOut(Out):
     """The Label Studio project of a dataset. `state` is `none`, `ready` or `failing`; `url` is empty before
-    the first run.
+    the first run. `next_url` is the tab of what to label next, empty before there is an order.
     """
 
     name: str
     state: str
     url: str
+    next_url: str
     project: int | None
     items: int
     annotated: int

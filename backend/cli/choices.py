@@ -20,11 +20,16 @@ from backend.cli.operating import operate
 def next_(shell: Shell, name: str, count: int, last: bool) -> None:
     """List the unlabelled images in the order in which labels pay most."""
     address = f"{named('datasets', name)}/next"
-    if not last:
-        operate(shell, name, "next", no_wait=False, body={"count": count})
+    result = {} if last else operate(shell, name, "next", no_wait=False, body={"count": count})["result"]
     columns = ("key", "reason", "score", "url")
     none = f"No image of {name} that can be used lacks a label."
     show.listing(shell, shell.client.items(address), columns, none)
+    if shell.json:
+        return
+    if result.get("not_in_label_studio"):
+        click.echo(f"Label Studio does not show this order: {result['not_in_label_studio']}", err=True)
+    elif tab := shell.client.get(f"{named('datasets', name)}/labeling")["next_url"]:
+        click.echo(f'In this order in Label Studio: {tab} ("Label Tasks As Displayed")')
 
 
 @click.command(cls=Verb, example="sightloop datasets doubts flowers")

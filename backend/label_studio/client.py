@@ -231,6 +231,17 @@ class LabelStudio:
                 )
             )
 
+    # --- tabs of the data manager
+
+    def views(self, project: int) -> list[int]:
+        """The ids of the tabs that are kept; there is one more, of all items, where none is."""
+        return [int(view.id) for view in self.ask(lambda: self.sdk.views.list(project=project))]
+
+    def create_view(self, project: int, data: Mapping[str, Any]) -> int:
+        """A new tab; its id. Not tried again."""
+        made = self.ask(lambda: self.sdk.views.create(project=project, data=dict(data)), again=False)
+        return int(made.id)
+
     # --- annotations
 
     def create_annotation(

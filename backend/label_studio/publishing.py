@@ -20,10 +20,10 @@ from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image, Operation
 from backend.db import now, transaction
 from backend.errors import AppError, LabelStudioRefused, NotEnoughData
-from backend.label_studio import ml_project, registry
+from backend.label_studio import ml_project, ordering, registry
 from backend.label_studio.client import LabelStudio, RemoteProject, connect
 from backend.label_studio.following import follow
-from backend.label_studio.refreshing import META, refresh
+from backend.label_studio.refreshing import META, data_of, refresh
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.runtime import Runtime
@@ -44,6 +44,8 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
     try:
         row = ensure_project(runtime, studio, operation.dataset, operation.parameters.get("labels") or ())
         counts = _publish(runtime, studio, row, operation.dataset, progress)
+        if registry.has_order(runtime.sessions, operation.dataset_id):
+            counts["ranked"] = ordering.show(runtime, studio, row, operation.dataset, progress)
         ml_project.connect(studio, runtime.settings, operation.dataset, row.project)
     finally:
         studio.close()
@@ -239,7 +241,7 @@ def _import(
 def _item(runtime: Runtime, dataset: Dataset, image: Image, expires: Any) -> dict[str, Any]:
     label = store.label_of(image)
     item: dict[str, Any] = {
-        "data": {"image": links.link(runtime.settings, image.id, image.etag, expires), "key": image.key},
+        "data": data_of(runtime.settings, image, expires),
         "meta": {META: image.id, "etag": image.etag},
     }
     if label is not None:

@@ -16,8 +16,10 @@ from backend.label_studio.client import LabelStudio, connect
 from backend.label_studio.faults import NotThere
 from backend.label_studio.tables import LabelingItem
 from backend.runtime import Runtime
+from backend.settings import Settings
 
 META = "sightloop_image"  # the key in an item's `meta` under which our image's id stands
+RANK = "next"  # the field of an item's data with its place in the order of what to label next
 _BATCH = 50
 
 
@@ -45,6 +47,14 @@ def refresh(runtime: Runtime, dataset: Dataset, progress: Progress) -> int:
     return done
 
 
+def data_of(settings: Settings, image: Image, expires: datetime, rank: int | None = None) -> dict[str, str]:
+    """An item's data: its image by a link that ends at `expires`, and the image's place in the order of what
+    to label next (from 0), as a text that sorts like the number.
+    """
+    data = {"image": links.link(settings, image.id, image.etag, expires), "key": image.key}
+    return data if rank is None else {**data, RANK: f"{rank + 1:05}"}
+
+
 def _stale(runtime: Runtime, dataset: Dataset) -> Sequence[tuple[LabelingItem, Image]]:
     due = or_(
         LabelingItem.etag != Image.etag,
@@ -65,10 +75,10 @@ def _stale(runtime: Runtime, dataset: Dataset) -> Sequence[tuple[LabelingItem, I
 def _renew(
     runtime: Runtime, studio: LabelStudio, item: LabelingItem, image: Image, expires: datetime
 ) -> None:
-    address = links.link(runtime.settings, image.id, image.etag, expires)
+    data = data_of(runtime.settings, image, expires, item.position)
     meta = {META: image.id, "etag": image.etag}
     with suppress(NotThere):  # somebody has deleted it; the daily comparison of all items notices
-        studio.update_item(item.item, data={"image": address, "key": image.key}, meta=meta)
+        studio.update_item(item.item, data=data, meta=meta)
 
 
 def _note(item: LabelingItem | None, etag: str, expires: datetime) -> None:

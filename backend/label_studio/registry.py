@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from backend.datasets import operations
 from backend.datasets.tables import Dataset, Image, Operation
-from backend.db import now
+from backend.db import SessionFactory, now
 from backend.errors import NotFound, QueueUnavailable, Unauthenticated, WrongState
 from backend.label_studio.tables import LabelingItem, LabelingProject
+from backend.labels.tables import QueuedLabel
 from backend.sealing import Sealer
 from backend.settings import Settings
 
@@ -38,6 +39,21 @@ def url_of(settings: Settings, row: LabelingProject) -> str:
     return f"{base}/projects/{row.project}/data"
 
 
+def next_url_of(settings: Settings, row: LabelingProject) -> str:
+    """Where people label in the order of what to label next; empty before there is one."""
+    return f"{url_of(settings, row)}?tab={row.view}" if row.view is not None else ""
+
+
+def has_order(sessions: SessionFactory, dataset_id: int) -> bool:
+    """Whether there is an order of what to label next, or was one that Label Studio still shows."""
+    queued = select(QueuedLabel.id).where(QueuedLabel.dataset_id == dataset_id).limit(1)
+    ranked = select(LabelingItem.id).where(
+        LabelingItem.dataset_id == dataset_id, LabelingItem.position.is_not(None)
+    )
+    with sessions() as session:
+        return session.scalar(queued) is not None or session.scalar(ranked.limit(1)) is not None
+
+
 def state(session: Session, settings: Settings, dataset: Dataset) -> dict[str, Any]:
     """`state` is `none`, `ready` or `failing` (Label Studio could not be read; `error` says why)."""
     row = project_of(session, dataset.id)
@@ -47,6 +63,7 @@ def state(session: Session, settings: Settings, dataset: Dataset) -> dict[str, A
         "name": dataset.name,
         "state": "none" if row is None else "failing" if row.error else "ready",
         "url": "" if row is None else url_of(settings, row),
+        "next_url": "" if row is None else next_url_of(settings, row),
         "project": None if row is None else row.project,
         "items": session.scalar(items.where(LabelingItem.archived.is_(False))) or 0,
         "annotated": session.scalar(items.where(LabelingItem.annotated != "")) or 0,

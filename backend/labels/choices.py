@@ -53,7 +53,7 @@ def following(
     )
     project = registry.project_of(session, dataset.id)
     return [
-        Next(row.position, key, row.reason, row.score, _url(settings, project, item))
+        Next(row.position, key, row.reason, row.score, _url(settings, project, item, in_order=True))
         for row, key, item in session.execute(query.order_by(QueuedLabel.position).limit(limit))
     ]
 
@@ -89,7 +89,11 @@ def _with_item(query: Any, table: type[QueuedLabel] | type[LabelSuspect]) -> Any
     )
 
 
-def _url(settings: Settings, project: LabelingProject | None, item: int | None) -> str:
+def _url(
+    settings: Settings, project: LabelingProject | None, item: int | None, in_order: bool = False
+) -> str:
+    """The item, beside the others of the tab of what to label next if it is there."""
     if project is None or item is None:
         return ""
-    return f"{registry.url_of(settings, project)}?task={item}"
+    tab = registry.next_url_of(settings, project) if in_order else ""
+    return f"{tab}&task={item}" if tab else f"{registry.url_of(settings, project)}?task={item}"

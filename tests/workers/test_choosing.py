@@ -12,6 +12,7 @@ from sqlalchemy import update
 from backend.datasets import operations
 from backend.datasets.tables import Image, Operation
 from backend.db import transaction
+from backend.label_studio.tables import LabelingProject
 from backend.labels import choices, store
 from backend.runtime import Runtime
 from backend.settings import Settings
@@ -108,6 +109,16 @@ def test_with_labels_the_uncertain_and_different_come_first_and_labelled_ones_le
 def test_an_empty_dataset_has_nothing_to_label_next(place: Place) -> None:
     ended = _run(place, "next")
     assert (ended.state, ended.result["ordered"]) == ("succeeded", 0)
+
+
+def test_an_order_that_label_studio_cannot_show_is_there_all_the_same(place: Place) -> None:
+    _fill(place, ["some-green"], 3)
+    with transaction(place.sessions) as session:
+        session.add(LabelingProject(dataset_id=place.dataset.id, project=1))
+    ended = _run(place, "next")
+    assert (ended.state, ended.result["ordered"]) == ("succeeded", 3)
+    assert "no Label Studio is set up" in ended.result["not_in_label_studio"]
+    assert len(_next(place)) == 3
 
 
 def test_a_planted_wrong_label_is_doubted_until_it_is_changed(place: Place) -> None:
