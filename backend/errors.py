@@ -159,7 +159,7 @@ class WorkerLost(AppError):
 
 
 class LinkExpired(AppError):
-    """A signed link to an image has expired, or the image is gone."""
+    """A signed link has expired or was revoked, or what it led to is gone."""
 
     code, status, title = "link_expired", 410, "The link leads nowhere any more"
 
@@ -168,6 +168,12 @@ class UnsupportedImage(AppError):
     """The object is no image of a format that Sightloop reads."""
 
     code, status, title = "unsupported_image", 415, "Not an image"
+
+
+class TooManyRequests(AppError):
+    """More was asked for than is answered at a time."""
+
+    code, status, title = "too_many_requests", 429, "Too many requests"
 
 
 class LabelStudioMissing(AppError):

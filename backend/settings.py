@@ -44,6 +44,7 @@ class Settings:
     s3_region: str = _setting("us-east-1", "region of that store")
     s3_bucket: str = _setting("sightloop", "bucket of that store; made when missing")
     public_url: str = _setting("", "address at which browsers reach the API (default: the API's own URL)")
+    phone_url: str = _setting("", "address at which phones reach the console (default: found out)")
     label_studio_url: str = _setting("", "address of Label Studio; empty: there is none")
     label_studio_public_url: str = _setting("", "address at which browsers reach it (default: the same)")
     label_studio_token: str = _setting("", "access token of a Label Studio user", secret=True)
@@ -115,6 +116,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "api_url": _url,
     "s3_endpoint": _url,
     "public_url": _url,
+    "phone_url": _url,
     "label_studio_url": _url,
     "label_studio_public_url": _url,
     "ml_backend_url": _url,

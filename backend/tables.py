@@ -6,6 +6,7 @@ from backend.labels import tables as labels
 from backend.models import tables as models
 from backend.services import tables as services
 from backend.training import tables as training
+from backend.trials import tables as trials
 from backend.workspaces import tables as workspaces
 
-__all__ = ["datasets", "label_studio", "labels", "models", "services", "training", "workspaces"]
+__all__ = ["datasets", "label_studio", "labels", "models", "services", "training", "trials", "workspaces"]

@@ -11,10 +11,12 @@ from backend.console import (
     datasets,
     home,
     models,
+    phone,
     services,
     session,
     stores,
     tasks,
+    trials,
     trying,
     wizards,
     wording,
@@ -22,7 +24,7 @@ from backend.console import (
 from backend.console.page import bp
 from backend.settings import Settings
 
-_NOUNS = (browsing, session, home, datasets, tasks, models, services, stores, trying, wizards)
+_NOUNS = (browsing, session, home, datasets, tasks, models, trials, services, stores, trying, wizards)
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -39,6 +41,7 @@ def install(app: Flask, settings: Settings) -> None:
     session.install(app, settings)
     app.register_blueprint(assets.bp)
     app.register_blueprint(bp)
+    phone.install(app)
 
 
 for noun in _NOUNS:

@@ -23,6 +23,9 @@ FILES = {
     "uplot.min.js": "uplot/dist/uPlot.iife.min.js",
     "uplot.min.css": "uplot/dist/uPlot.min.css",
     "uplot.LICENSE": "uplot/LICENSE",
+    # ONNX Runtime for the page that tests a model on a phone (MIT; its package has no file that says so).
+    "ort.wasm.bundle.min.mjs": "onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
+    "ort-wasm-simd-threaded.wasm": "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
 }
 # The accessibility checker of the tests; it is not served.
 AXE = Path("build") / "axe.min.js"

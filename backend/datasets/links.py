@@ -9,16 +9,18 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime, timedelta
 
-from itsdangerous import BadSignature, URLSafeSerializer
+from itsdangerous import BadSignature
 
 from backend.db import now
 from backend.errors import LinkExpired, NotFound
 from backend.settings import Settings
+from backend.signing import serializer
 
 LIFETIME = timedelta(days=90)
 RENEW_BEFORE = timedelta(days=30)  # a label or reconcile run renews links that end sooner than this
 PATH = "/images/"
 THUMBNAILS = "/thumbnails/"  # the same signed name leads to the small picture of the image
+_PURPOSE = "images"
 _LONGEST = 500  # characters of a link that are looked at
 
 
@@ -39,7 +41,7 @@ def thumbnail_path(settings: Settings, image_id: int, etag: str, expires: dateti
 
 def _signed(settings: Settings, image_id: int, etag: str, expires: datetime) -> str:
     payload = [image_id, int(expires.timestamp()), hashlib.sha256(etag.encode()).hexdigest()[:8]]
-    return str(_serializer(settings).dumps(payload))
+    return str(serializer(settings, _PURPOSE).dumps(payload))
 
 
 def image_of(settings: Settings, signed: str) -> int:
@@ -47,7 +49,7 @@ def image_of(settings: Settings, signed: str) -> int:
     try:
         if len(signed) > _LONGEST:
             raise BadSignature("too long")
-        image_id, expires, _ = _serializer(settings).loads(signed)
+        image_id, expires, _ = serializer(settings, _PURPOSE).loads(signed)
     except (BadSignature, ValueError, TypeError):
         raise NotFound("this is no link to an image; open the item in Label Studio again") from None
     if now().timestamp() >= expires:
@@ -58,11 +60,3 @@ def image_of(settings: Settings, signed: str) -> int:
 def base_url(settings: Settings) -> str:
     """Where browsers reach the API."""
     return settings.public_url or settings.api_url or f"http://{settings.host}:{settings.port}"
-
-
-def _serializer(settings: Settings) -> URLSafeSerializer:
-    return URLSafeSerializer(
-        settings.secret_key,
-        salt="sightloop.images",
-        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
-    )

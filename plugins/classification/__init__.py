@@ -34,4 +34,5 @@ PLUGIN = Plugin(
     mistakes="plugins.classification.mistakes:illustrate_mistakes",
     pretrained="plugins.classification.bases.pretrained:open_pretrained",
     selection="plugins.classification.selection",
+    browser="plugins.classification.browser:describe",
 )

@@ -23,11 +23,14 @@ from plugins.contract.labels import (
     Split,
 )
 from plugins.contract.predicting import (
+    BrowserModel,
     Decision,
     DecodedImage,
+    DescribeForBrowser,
     Embedder,
     Evidence,
     Explainer,
+    Familiar,
     OpenPredictor,
     OpenPretrained,
     Output,
@@ -45,8 +48,10 @@ __all__ = [
     "API_VERSION",
     "Algorithm",
     "AttemptLost",
+    "BrowserModel",
     "Decision",
     "DecodedImage",
+    "DescribeForBrowser",
     "Doubt",
     "Draft",
     "Embedder",
@@ -55,6 +60,7 @@ __all__ = [
     "Evidence",
     "Example",
     "Explainer",
+    "Familiar",
     "Illustrate",
     "IllustrateMistakes",
     "Label",
@@ -292,6 +298,7 @@ class Plugin:
     mistakes: str = ""  # optional, see `IllustrateMistakes`
     pretrained: str = ""  # optional, see `OpenPretrained`
     selection: str = ""  # optional, a module that is a `Selection`; for predictors that are an `Embedder`
+    browser: str = ""  # optional, see `DescribeForBrowser`
     api_version: int = API_VERSION
 
     def algorithm(self, name: str) -> Algorithm:

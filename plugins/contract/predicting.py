@@ -132,6 +132,44 @@ class Embedder(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Familiar:
+    """What a model has learned to take for familiar, in little-endian float32: a feature vector times `scale`
+    (width), brought to length 1, times `basis` (width, directions), is compared with `rows` (images,
+    directions); 1 minus the mean of its `neighbours` highest products is above `limit` for what is unlike.
+    """
+
+    scale: bytes
+    basis: bytes
+    rows: bytes
+    width: int
+    directions: int
+    images: int
+    neighbours: int
+    limit: float
+
+
+@dataclass(frozen=True)
+class BrowserModel:
+    """A model that a web page can run by itself, with ONNX Runtime for the web.
+
+    `file` of the bundle takes `images`, one RGB image of bytes (1, side, side, 3), scaled as
+    `plugins.classification.preprocess` does, and answers `probabilities` (1, labels) and, where `familiar`
+    is known, `features` (1, width). `thresholds` are the least confidences to act on a label, above 1 for
+    never; empty where none were learned.
+    """
+
+    file: str
+    labels: tuple[str, ...]
+    side: int
+    thresholds: tuple[float, ...] = ()
+    familiar: Familiar | None = None
+
+
+DescribeForBrowser = Callable[..., BrowserModel]
+"""`describe(folder: Path, model: Mapping) -> BrowserModel` of a verified bundle. Raises `PluginError`."""
+
+
 OpenPretrained = Callable[..., tuple[str, Embedder]]
 """`open_pretrained(*, shorter_side: float, threads: int)` for images of such a shorter side in pixels: a
 version, which differs where the rows would, and the network before any training. Raises `PluginError`."""

@@ -23,6 +23,7 @@ PAGES = [
     "/tasks/parts-v2?step=prepare",
     "/models",
     "/models/parts-v1",
+    "/models/parts-v1/test",
     "/services",
     "/services/check",
     "/storage",

@@ -7,7 +7,7 @@
   const show = (theme) => document.documentElement.setAttribute("data-bs-theme", theme);
   show(chosen() ?? preferred());
   addEventListener("DOMContentLoaded", () => {
-    document.getElementById("theme").addEventListener("click", () => {
+    document.getElementById("theme")?.addEventListener("click", () => {
       const next = document.documentElement.getAttribute("data-bs-theme") === "dark" ? "light" : "dark";
       show(next);
       try { localStorage.setItem("theme", next); } catch { /* it holds until the next page */ }
