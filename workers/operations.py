@@ -14,6 +14,7 @@ from backend.datasets.progress import Progress
 from backend.datasets.tables import Operation
 from backend.db import SessionFactory, transaction
 from backend.errors import AppError
+from backend.label_studio import registry as labeling
 from backend.labels import bucket
 from backend.runtime import Runtime
 from workers.process import process_runtime
@@ -81,7 +82,10 @@ def _sync(runtime: Runtime, operation: Operation, progress: Progress) -> dict[st
     dataset, store = operation.dataset, runtime.store(operation.dataset.connection)
     counts = index.sync(runtime.sessions, store, dataset, operation)
     met = counts.get("label_files", 0)
-    return counts | bucket.read_all(runtime.sessions, store, dataset, operation, met=met)
+    found = bucket.read_all(runtime.sessions, store, dataset, operation, met=met)
+    if found.get("labels_changed") or found.get("labels_withdrawn"):
+        labeling.hint_at(runtime.sessions, runtime.redis, dataset.id)
+    return counts | found
 
 
 def _check(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:

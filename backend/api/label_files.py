@@ -8,6 +8,7 @@ from pydantic import Field
 from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, NamePath, Out, answer, blueprint
 from backend.datasets import registry as datasets
+from backend.label_studio import registry as labeling
 from backend.labels import exporting, files
 from backend.labels.jsonfile import MAX_BYTES
 
@@ -50,6 +51,8 @@ def import_labels(path: NamePath, query: ImportQuery) -> Response:
     request.max_content_length = MAX_BYTES
     data = request.get_data(cache=False)
     counts = files.import_file(runtime().sessions, dataset, query.file, data, query.format)
+    if counts["changed"]:
+        labeling.hint_at(runtime().sessions, runtime().redis, dataset.id)
     return answer(ImportOut(name=path.name, state="imported", file=query.file, **counts))  # type: ignore[arg-type]
 
 

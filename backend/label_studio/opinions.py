@@ -46,9 +46,9 @@ def opinion_of(annotations: Sequence[Mapping[str, Any]], sent_at: str = "") -> O
     )
 
 
-def is_ours(annotations: Sequence[Mapping[str, Any]], sent_at: str = "") -> bool:
-    """Whether one of them is still as we have put it there."""
-    return any(_is_ours(entry, sent_at) for entry in annotations)
+def of_ours(annotations: Sequence[Mapping[str, Any]], sent_at: str = "") -> list[Mapping[str, Any]]:
+    """Those that are still as we have put them there."""
+    return [entry for entry in annotations if _is_ours(entry, sent_at)]
 
 
 def _is_ours(entry: Mapping[str, Any], sent_at: str) -> bool:

@@ -7,8 +7,6 @@ person has worked on it, else it is kept and marked in `meta`: Label Studio has 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,12 +22,11 @@ from backend.label_studio import ml_project, ordering, registry
 from backend.label_studio.client import LabelStudio, RemoteProject, connect
 from backend.label_studio.following import follow
 from backend.label_studio.refreshing import META, data_of, refresh
+from backend.label_studio.resending import resend
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.runtime import Runtime
 from plugins import registry as plugins
-from plugins.contract import Label
-from plugins.regions import label_to_json
 
 BATCH = 500
 ACTIONS = (
@@ -44,6 +41,7 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
     try:
         row = ensure_project(runtime, studio, operation.dataset, operation.parameters.get("labels") or ())
         counts = _publish(runtime, studio, row, operation.dataset, progress)
+        counts["relabelled"] = resend(runtime, studio, row, operation.dataset, progress)
         if registry.has_order(runtime.sessions, operation.dataset_id):
             counts["ranked"] = ordering.show(runtime, studio, row, operation.dataset, progress)
         ml_project.connect(studio, runtime.settings, operation.dataset, row.project)
@@ -56,13 +54,6 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
 def labeling_of(dataset: Dataset) -> Any:
     """The labeling module of the dataset's plugin."""
     return plugins.load(plugins.plugin_for_type(dataset.type).labeling)
-
-
-def fingerprint(label: Label | None) -> str:
-    """What `LabelingItem.sent` holds of a label."""
-    if label is None:
-        return ""
-    return hashlib.sha256(json.dumps(label_to_json(label), sort_keys=True).encode()).hexdigest()
 
 
 # --- the project
@@ -232,7 +223,7 @@ def _import(
                     item=item,
                     etag=image.etag,
                     link_expires_at=expires,
-                    sent=fingerprint(store.label_of(image)),
+                    sent=store.fingerprint(store.label_of(image)),
                 )
             )
     return len(made)
@@ -275,7 +266,7 @@ def adopt(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: 
                         item=int(item["id"]),
                         etag=str(item["meta"].get("etag", "")),
                         link_expires_at=now() + links.LIFETIME,
-                        sent=fingerprint(store.label_of(image)),
+                        sent=store.fingerprint(store.label_of(image)),
                     )
                 )
                 found += 1

@@ -8,6 +8,7 @@ forgotten (the label stays; `datasets label` makes the item anew), those made by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,12 +24,14 @@ from backend.errors import AppError, NotFound
 from backend.label_studio import registry
 from backend.label_studio.client import LabelStudio, connect, stamp
 from backend.label_studio.following import follow
-from backend.label_studio.opinions import Opinion, inside, is_ours, opinion_of
+from backend.label_studio.opinions import Opinion, inside, of_ours, opinion_of
 from backend.label_studio.publishing import image_id_of, labeling_of
 from backend.label_studio.refreshing import refresh
+from backend.label_studio.resending import resend
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.labels.sources import MAX_LABEL, PEOPLE
+from backend.labels.tables import LabelChange
 from backend.runtime import Runtime
 from plugins import registry as plugins
 from plugins.contract import Label
@@ -43,6 +46,7 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
     """One reading as an operation; then predictions that an outage kept back are made up for."""
     counts = reconcile(runtime, operation.dataset, progress)
     counts["renewed"] = refresh(runtime, operation.dataset, progress)
+    counts["relabelled"] = _resend(runtime, operation.dataset, progress)
     follow(runtime, operation.dataset_id)
     return counts
 
@@ -65,6 +69,16 @@ def reconcile(runtime: Runtime, dataset: Dataset, progress: Progress | None = No
         raise
     _note(runtime, row, error="", reconciled_at=now())
     return counts
+
+
+def _resend(runtime: Runtime, dataset: Dataset, progress: Progress) -> int:
+    with runtime.sessions() as session:
+        row = registry.project_of(session, dataset.id)
+        newest = select(func.max(LabelChange.id)).where(LabelChange.dataset_id == dataset.id)
+        if row is None or (session.scalar(newest) or 0) <= row.changes:
+            return 0
+    with closing(connect(runtime.settings)) as studio:
+        return resend(runtime, studio, row, dataset, progress)
 
 
 def _note(runtime: Runtime, row: LabelingProject, **values: Any) -> None:
@@ -143,7 +157,7 @@ def _take_one(
     annotations = remote.get("annotations") or []
     opinion = opinion_of(annotations, item.sent_at)
     if opinion is None:
-        withdrawn = item.annotated != "" or (item.sent != "" and not is_ours(annotations, item.sent_at))
+        withdrawn = item.annotated != "" or (item.sent != "" and not of_ours(annotations, item.sent_at))
         if not withdrawn or image.label_source != SOURCE or image.label_file:
             item.annotated = ""
             return False

@@ -6,6 +6,7 @@ Speaks to no Label Studio and imports no SDK: the API answers from it.
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -91,6 +92,17 @@ def hint(redis: Redis, project_id: int) -> None:
         redis.hset(_HINTS, str(project_id), now().isoformat())
     except RedisError as error:
         raise QueueUnavailable(f"the queue does not answer ({type(error).__name__})") from None
+
+
+def hint_at(sessions: SessionFactory, redis: Redis, dataset_id: int) -> None:
+    """The same for the dataset's project, if it has one. Without a queue nothing happens: the project is read
+    again soon anyway.
+    """
+    with sessions() as session:
+        row = project_of(session, dataset_id)
+    if row is not None:
+        with suppress(QueueUnavailable):
+            hint(redis, row.id)
 
 
 def take_hints(redis: Redis) -> list[int]:

@@ -5,6 +5,8 @@ Only the labels that sync takes from folders are written past it, in bulk.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +19,7 @@ from backend.db import now
 from backend.labels.sources import PEOPLE, by_key
 from backend.labels.tables import LabelChange
 from plugins.contract import Label
-from plugins.regions import label_from_json, regions_from_json, to_json
+from plugins.regions import label_from_json, label_to_json, regions_from_json, to_json
 
 
 def label_of(image: Image) -> Label | None:
@@ -25,6 +27,13 @@ def label_of(image: Image) -> Label | None:
     if image.label is None and image.regions is None:
         return None
     return Label(image.label, regions_from_json(image.regions or ()))
+
+
+def fingerprint(label: Label | None) -> str:
+    """Tells a label from others (sha256 in hex); empty for none."""
+    if label is None:
+        return ""
+    return hashlib.sha256(json.dumps(label_to_json(label), sort_keys=True).encode()).hexdigest()
 
 
 def apply(

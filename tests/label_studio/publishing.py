@@ -25,10 +25,15 @@ def claimed(session: Session, dataset: Dataset, kind: str, **parameters: Any) ->
     return operation
 
 
+def progress_of(runtime: Runtime, operation: Operation) -> Progress:
+    """What its run is given."""
+    return Progress(runtime.sessions, operation)
+
+
 def publish(runtime: Runtime, session: Session, dataset: Dataset) -> dict[str, Any]:
     """`datasets label` to its end."""
     operation = claimed(session, dataset, "label", labels=["washer"])
-    result = publishing.run(runtime, operation, Progress(runtime.sessions, operation))
+    result = publishing.run(runtime, operation, progress_of(runtime, operation))
     operations.finish(session, operation.id, operation.attempt, result)
     session.commit()
     return result

@@ -6,18 +6,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset, Image
-from backend.db import now
-from backend.label_studio import refreshing, registry
+from backend.db import now, transaction
+from backend.label_studio import reconciling, refreshing, registry
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.reconciling import reconcile
 from backend.label_studio.tables import LabelingItem, LabelingProject
+from backend.labels import files, store
 from backend.labels.tables import LabelChange
 from backend.runtime import Runtime
-from tests.label_studio.publishing import item_of, one, publish
+from tests.label_studio.publishing import claimed, item_of, one, progress_of, publish
 
 
 def _image(session: Session, item: LabelingItem) -> Image:
@@ -75,6 +76,58 @@ def test_a_second_run_makes_nothing_twice_even_if_the_database_forgot(
     assert (again["made"], again["found"]) == (0, 1)
     project = studio.project(one(session, select(LabelingProject.project)))
     assert project is not None and project.items == 6
+
+
+def _shown(studio: LabelStudio, session: Session, *keys: str) -> list[list[str]]:
+    """The classes that the items of these images have in Label Studio, an annotation each."""
+    project = one(session, select(LabelingProject.project))
+    items = [item_of(session, key).item for key in keys]
+    there = {int(item["id"]): item["annotations"] for item in studio.items_of(project, items)}
+    return [[one_["result"][0]["value"]["choices"][0] for one_ in there[item]] for item in items]
+
+
+def test_a_label_that_a_file_changes_is_seen_in_label_studio_unless_a_person_has_said_otherwise(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    keys = [f"parts/{name}.jpg" for name in ("bolt/0", "bolt/1", "nut/2")]
+    publish(runtime, session, labelled)
+    assert _shown(studio, session, *keys) == [["bolt"], ["bolt"], []]
+    [theirs] = studio.items_of(
+        one(session, select(LabelingProject.project)), [item_of(session, keys[1]).item]
+    )
+    studio.update_annotation(theirs["annotations"][0]["id"], _choice("nut"))
+
+    rows = "".join(f"{key},washer\n" for key in keys)
+    files.import_file(runtime.sessions, labelled, "labels.csv", f"image,label\n{rows}".encode())
+    assert publish(runtime, session, labelled)["relabelled"] == 2
+    assert _shown(studio, session, *keys) == [["washer"], ["nut"], ["washer"]]
+    assert reconcile(runtime, labelled)["changed"] == 1, "the person's, and nothing that we have put there"
+    assert _image(session, item_of(session, keys[1])).label == "nut"
+    assert publish(runtime, session, labelled)["relabelled"] == 0
+
+    with transaction(runtime.sessions) as writing:
+        for key in (keys[0], keys[2]):
+            image = writing.scalars(select(Image).where(Image.key == key)).one()
+            image.label_file = "parts/labels.csv"
+            writing.execute(update(LabelChange).values(file="parts/labels.csv"))
+            store.withdraw(writing, labelled, image)
+    operation = claimed(session, labelled, "reconcile")
+    counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
+    assert counts["relabelled"] == 2
+    assert _shown(studio, session, *keys) == [["bolt"], ["nut"], ["nut"]], "as their folders say"
+
+
+def test_a_label_that_is_no_more_leaves_the_item_open(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    with transaction(runtime.sessions) as writing:
+        image = writing.scalars(select(Image).where(Image.key == "parts/bolt/2.jpg")).one()
+        store.apply(writing, image, None, source="csv")
+    assert publish(runtime, session, labelled)["relabelled"] == 1
+    assert _shown(studio, session, "parts/bolt/2.jpg") == [[]]
+    assert reconcile(runtime, labelled)["changed"] == 0
+    assert item_of(session, "parts/bolt/2.jpg").sent == ""
 
 
 def test_a_skipped_item_stays_out_and_a_deleted_image_leaves(

@@ -1,0 +1,137 @@
+"""Labels that files have changed, brought to the items that are in Label Studio already.
+
+What people have said there is never touched, nor an item that somebody has begun: only our own annotation,
+which nobody has changed, gets the new label, or goes with a label that is no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select, update
+
+from backend.datasets.progress import Progress
+from backend.datasets.tables import Dataset, Image
+from backend.db import transaction
+from backend.label_studio.client import LabelStudio, stamp
+from backend.label_studio.opinions import of_ours, opinion_of
+from backend.label_studio.tables import LabelingItem, LabelingProject
+from backend.labels import store
+from backend.labels.sources import PEOPLE
+from backend.labels.tables import LabelChange
+from backend.runtime import Runtime
+from plugins import registry as plugins
+from plugins.contract import Label, PluginError
+
+_BATCH = 100
+_LATER = "-"  # in `LabelingItem.sent`: it could not be sent, as of an image whose size is not known yet
+
+
+@dataclass(frozen=True)
+class _Stale:
+    """An item whose annotation is not what the image's label is."""
+
+    item: LabelingItem
+    image: Image
+    label: Label | None
+    fingerprint: str
+
+
+def resend(
+    runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset, progress: Progress
+) -> int:
+    """Bring the annotations to the labels as they are; how many were changed. Killed in between, the next run
+    does the rest. Raises what the client raises.
+    """
+    done = _send(runtime, studio, row, dataset, _put_off(runtime, dataset))
+    while not progress.should_stop():
+        images, newest = _changed(runtime, row, dataset)
+        if not images:
+            break
+        done += _send(runtime, studio, row, dataset, images)
+        with transaction(runtime.sessions) as session:
+            statement = update(LabelingProject).where(LabelingProject.id == row.id)
+            session.execute(statement.values(changes=newest))
+        row.changes = newest
+        progress(done, done + 1)
+    return done
+
+
+def _changed(runtime: Runtime, row: LabelingProject, dataset: Dataset) -> tuple[list[int], int]:
+    """The images of the next changes of labels, and the id of the last of these."""
+    changes = (
+        select(LabelChange.id, LabelChange.image_id)
+        .where(LabelChange.dataset_id == dataset.id, LabelChange.id > row.changes)
+        .order_by(LabelChange.id)
+        .limit(_BATCH)
+    )
+    with runtime.sessions() as session:
+        found = session.execute(changes).all()
+    return list(dict.fromkeys(each.image_id for each in found)), found[-1].id if found else row.changes
+
+
+def _put_off(runtime: Runtime, dataset: Dataset) -> list[int]:
+    put_off = select(LabelingItem.image_id).where(
+        LabelingItem.dataset_id == dataset.id, LabelingItem.sent == _LATER
+    )
+    with runtime.sessions() as session:
+        return list(session.scalars(put_off.limit(_BATCH)))
+
+
+def _send(
+    runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset, images: Sequence[int]
+) -> int:
+    stale = _stale(runtime, images)
+    there = {int(one["id"]): one for one in studio.items_of(row.project, list(stale))}
+    done = 0
+    for number, each in stale.items():
+        remote = there.get(number)
+        if remote is None or remote.get("drafts") or opinion_of(remote["annotations"], each.item.sent_at):
+            continue
+        sent, sent_at = _bring(studio, dataset, each, remote)
+        done += sent != _LATER
+        with transaction(runtime.sessions) as session:
+            statement = update(LabelingItem).where(LabelingItem.id == each.item.id)
+            session.execute(statement.values(sent=sent, sent_at=sent_at))
+    return done
+
+
+def _stale(runtime: Runtime, images: Sequence[int]) -> dict[int, _Stale]:
+    """The items of these images, by number, that hold another label than the one that a file says now."""
+    found: dict[int, _Stale] = {}
+    with runtime.sessions() as session:
+        rows = session.execute(
+            select(LabelingItem, Image)
+            .join(Image, Image.id == LabelingItem.image_id)
+            .where(Image.id.in_(images), Image.state == "present", LabelingItem.archived.is_(False))
+        )
+        for item, image in rows:
+            label = store.label_of(image)
+            fingerprint = store.fingerprint(label)
+            by_people = image.label_source == PEOPLE and image.label_file is None
+            if fingerprint != item.sent and not by_people:
+                found[item.item] = _Stale(item, image, label, fingerprint)
+    return found
+
+
+def _bring(
+    studio: LabelStudio, dataset: Dataset, stale: _Stale, remote: Mapping[str, Any]
+) -> tuple[str, str]:
+    """Write the annotation; what `sent` and `sent_at` of the item are then."""
+    ours = of_ours(remote["annotations"], stale.item.sent_at)
+    if stale.label is None:
+        for entry in ours:
+            studio.delete_annotation(entry["id"])
+        return "", ""
+    image, labeling = stale.image, plugins.load(plugins.plugin_for_type(dataset.type).labeling)
+    try:
+        result = labeling.result_from_label(stale.label, width=image.width or 0, height=image.height or 0)
+    except PluginError:
+        return _LATER, stale.item.sent_at
+    if ours:
+        made = studio.update_annotation(ours[0]["id"], result)
+    else:
+        made = studio.create_annotation(stale.item.item, result, image.id)
+    return stale.fingerprint, stamp(made["updated_at"])
