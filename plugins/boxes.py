@@ -85,6 +85,26 @@ def area(points: Sequence[Point]) -> float:
     return abs(sum(a[0] * b[1] - a[1] * b[0] for a, b in zip(points, turned, strict=True))) / 2
 
 
+def hull(points: Sequence[Point]) -> tuple[Point, ...]:
+    """The convex outline around points (Andrew's monotone chain), clockwise on the screen from its leftmost
+    corner, the highest of several.
+    """
+    chain: list[Point] = []
+    for way in (sorted(set(points)), sorted(set(points), reverse=True)):
+        start = len(chain)
+        for point in way:
+            while len(chain) - start > 1 and _turn(chain[-2], chain[-1], point) <= 0:
+                chain.pop()
+            chain.append(point)
+        chain.pop()  # the next chain begins with it
+    return tuple(chain)
+
+
+def _turn(a: Point, b: Point, c: Point) -> float:
+    """Above 0 where the way from a by b to c turns clockwise on the screen."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
 def rounded(points: Sequence[Point]) -> tuple[Point, ...]:
     """The points without what floating point has left of the way through percent."""
     # Adding zero makes 0.0 of -0.0.

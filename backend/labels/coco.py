@@ -13,11 +13,12 @@ from typing import Any
 
 from backend.labels.jsonfile import Refused, arrays, number, text_of
 from backend.labels.records import MAX_REGIONS, Entry, Problem, Records, Sized
-from plugins.boxes import Rectangle, area, bounds, corners, rectangle, rounded, upright
+from plugins.boxes import Rectangle, area, bounds, corners, hull, rectangle, rounded, upright
 from plugins.contract import Label, Point, Region
 
 _TEXTS = ("text", "utf8_string", "transcription", "caption")  # ours, COCO-Text, PaddleOCR, COCO captions
 Annotations = list[tuple[int, dict[str, Any]]]
+_AS_LARGE = 1.02  # times its polygons' areas: how large an outline around them is that loses nothing
 _PLACELESS = "Text"  # the category of regions that have no kind: COCO wants one
 
 
@@ -106,9 +107,13 @@ def _regions(entry: Entry, annotations: Annotations, names: Mapping[Any, str]) -
     regions = []
     for place, (at, each) in enumerate(annotations, 1):
         try:
-            regions.append(_region(each, place, names))
+            region, loss = _region(each, place, names)
         except Refused as error:
             yield Problem(at, str(error), entry.name)
+            continue
+        regions.append(region)
+        if loss:
+            yield Problem(at, loss, entry.name)
     # Without any of its regions it would say that there is no text.
     if regions or not annotations:
         yield replace(entry, label=Label(regions=tuple(regions)))
@@ -124,19 +129,20 @@ def _class(entry: Entry, annotations: Annotations, names: Mapping[Any, str]) -> 
     return Problem(entry.line, reason, entry.name)
 
 
-def _region(found: dict[str, Any], place: int, names: Mapping[Any, str]) -> Region:
+def _region(found: dict[str, Any], place: int, names: Mapping[Any, str]) -> tuple[Region, str]:
+    """The region, and what of its place could not be taken."""
     own = found.get("sightloop")
     own = own if isinstance(own, dict) else {}
     attributes = found.get("attributes")
     attributes = attributes if isinstance(attributes, dict) else {}
-    shape, points = _points(found, attributes)
+    shape, points, loss = _points(found, attributes)
     if own.get("shape") == "polygon":
         shape = "polygon"
     written = next((s[f] for s in (found, attributes) for f in _TEXTS if isinstance(s.get(f), str)), None)
     category = found.get("category_id")
     kind = names.get(category, "") if _is_id(category) else ""
     extra = own.get("extra")
-    return Region(
+    region = Region(
         points=rounded(points),
         text=written,
         label="" if own.get("no_kind") is True else kind,
@@ -145,21 +151,41 @@ def _region(found: dict[str, Any], place: int, names: Mapping[Any, str]) -> Regi
         id=str(own.get("id") or f"r{place}"),
         extra=extra if isinstance(extra, dict) else {},
     )
+    return region, loss
 
 
-def _points(found: dict[str, Any], attributes: dict[str, Any]) -> tuple[str, tuple[Point, ...]]:
+def _points(found: dict[str, Any], attributes: dict[str, Any]) -> tuple[str, tuple[Point, ...], str]:
+    """Shape, corners, and what is lost: a region is one outline, and masks of pixels are not read."""
     outline = found.get("segmentation")
     if isinstance(outline, dict):
-        raise Refused("its mask is run-length encoded, which is not read; export polygons or boxes")
-    if outline:
-        if not isinstance(outline, list) or len(outline) != 1 or not isinstance(outline[0], list):
-            raise Refused("its outline is not one polygon")
-        flat = [number(value) for value in outline[0]]
-        if None in flat or len(flat) < 6 or len(flat) % 2:
-            raise Refused("its polygon is no list of 3 or more pairs of numbers")
-        values = [value for value in flat if value is not None]
-        points = tuple(zip(values[::2], values[1::2], strict=True))
-        return ("rectangle" if rectangle(points) else "polygon"), points
+        mask = "its mask is run-length encoded, which is not read"
+        try:
+            return (*_box(found, attributes), f"{mask}: its box was taken")
+        except Refused as error:
+            raise Refused(f"{mask}, and {error}; export polygons or boxes") from None
+    if not outline:
+        return (*_box(found, attributes), "")
+    if not isinstance(outline, list):
+        raise Refused("its outline is no list of polygons")
+    polygons = [_polygon(each) for each in outline]
+    if len(polygons) == 1:
+        points = polygons[0]
+        return ("rectangle" if rectangle(points) else "polygon"), points, ""
+    points = hull([point for each in polygons for point in each])
+    lost = area(points) > _AS_LARGE * sum(map(area, polygons))
+    merged = f"its {len(polygons)} polygons were merged to the outline around all of them"
+    return ("rectangle" if rectangle(points) else "polygon"), points, merged if lost else ""
+
+
+def _polygon(outline: Any) -> tuple[Point, ...]:
+    flat = [number(value) for value in outline] if isinstance(outline, list) else []
+    if None in flat or len(flat) < 6 or len(flat) % 2:
+        raise Refused("its polygon is no list of 3 or more pairs of numbers")
+    values = [value for value in flat if value is not None]
+    return tuple(zip(values[::2], values[1::2], strict=True))
+
+
+def _box(found: dict[str, Any], attributes: dict[str, Any]) -> tuple[str, tuple[Point, ...]]:
     box = found.get("bbox")
     sides = [number(value) for value in box] if isinstance(box, list) else []
     if len(sides) != 4 or None in sides:

@@ -1,4 +1,4 @@
-"""Label Studio's JSON export: a list of items with `data` and `annotations`."""
+"""Label Studio's JSON export: a list of items with `data` and `annotations`; of JSON-MIN see `json_min`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from backend.labels import json_min
 from backend.labels.jsonfile import Refused, array, number, text_of
 from backend.labels.names import is_image_name
 from backend.labels.records import MAX_REGIONS, Entry, Problem, Records, Sized
@@ -55,12 +56,14 @@ def write(images: Iterable[Sized], labeling: Labeling, address: str) -> Iterator
 
 
 def _entry(line: int, item: Any, labeling: Labeling, text: bool) -> Entry:
+    if json_min.is_item(item):
+        item = {"data": json_min.data(item), "annotations": [json_min.annotation(item, text=text)]}
     name = _name(item)
     if not name:
         raise Refused("the item names no image in its data")
     annotations = item.get("annotations")
     if not isinstance(annotations, list):
-        raise Refused("the item has no list of annotations; export from Label Studio as JSON, not JSON-MIN")
+        raise Refused("the item has no list of annotations; export it from Label Studio as JSON")
     submitted = [one for one in annotations if isinstance(one, dict) and not one.get("was_cancelled")]
     if not submitted:
         raise Refused("nobody has labelled the item, so its image stays as it is")
@@ -105,6 +108,8 @@ def _class(result: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _name(item: Any) -> str:
+    if json_min.is_item(item):
+        item = {"data": json_min.data(item)}
     data = item.get("data") if isinstance(item, dict) else None
     if not isinstance(data, dict):
         return ""

@@ -85,7 +85,7 @@ def test_regions_of_the_older_form_are_read_in_pixels() -> None:
         (b"[1] 2", "behind the end"),
         (b"[1]", "names no image"),
         (b'[{"data": {"image": 3}, "annotations": []}]', "names no image"),
-        (b'[{"data": {"image": "a.jpg"}, "choice": "x"}]', "JSON-MIN"),
+        (b'[{"data": {"image": "a.jpg"}, "choice": "x"}]', "no list of annotations"),
         (_item(), "nobody has labelled"),
         (_item({"result": "x"}), "no list of objects"),
         (_item({"result": [{"type": "choices", "value": {"choices": ["a", "b"]}}]}), "exactly one"),
@@ -94,6 +94,72 @@ def test_regions_of_the_older_form_are_read_in_pixels() -> None:
 )
 def test_what_is_no_export_of_label_studio_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     assert reason in _problem(label_studio.read(data, classes, text=False)).reason
+
+
+def _min(**fields: Any) -> bytes:
+    item = {"id": 1, "image": "/data/upload/1/0a1b2c3d-a.jpg", "annotation_id": 5, "annotator": "eve@b.c"}
+    item |= {"created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-01-02T00:00:00Z", "lead_time": 3.1}
+    return json.dumps([{**item, **fields}]).encode()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"choice": "Coin"},
+        {"kind": "Coin"},
+        {"choice": "Coin", "town": "Rome"},
+        {"kind": {"choices": ["Coin"]}},
+    ],
+)
+def test_json_min_names_the_class_beside_its_data(fields: dict[str, Any]) -> None:
+    (entry,) = _entries(label_studio.read(_min(**fields), classes, text=False))
+    assert (entry.name, entry.label.name, entry.by) == ("/data/upload/1/0a1b2c3d-a.jpg", "Coin", "eve@b.c")
+    assert entry.at is not None and entry.at.day == 2
+
+
+@pytest.mark.parametrize(
+    "fields, reason",
+    [
+        ({}, "nobody has labelled"),
+        ({"kind": "Coin", "town": "Rome"}, "'kind', 'town' may be its class"),
+        ({"choice": {"choices": ["a", "b"]}}, "exactly one"),
+        ({"image": None, "choice": "x"}, "names no image"),
+    ],
+)
+def test_json_min_that_tells_no_class_is_refused_with_the_reason(fields: dict[str, Any], reason: str) -> None:
+    assert reason in _problem(label_studio.read(_min(**fields), classes, text=False)).reason
+
+
+MIN_BOX, MIN_POLY = {**BOX, **SIZE}, {"points": [[10, 60], [60, 60], [40, 90]], "closed": True, **SIZE}
+MIN = {
+    "poly": [MIN_POLY],
+    "bbox": [MIN_BOX],
+    "label": [{**MIN_BOX, "labels": ["Line"]}, {**MIN_POLY, "labels": ["Hand"]}],
+    "transcription": ["Hi", "there"],
+}
+
+
+def test_json_min_tells_regions_by_their_places_and_texts_by_their_order() -> None:
+    (entry,) = _entries(label_studio.read(_min(**MIN), texts, text=True))
+    found = {(region.text, region.label, region.shape) for region in entry.label.regions}
+    assert found == {("Hi", "Line", "rectangle"), ("there", "Hand", "polygon")}
+    assert (entry.width, entry.height) == (200, 100)
+    one = {"rectanglelabels": ["Line"], **MIN_BOX}
+    (entry,) = _entries(label_studio.read(_min(label=[one], transcription="Hi"), texts, text=True))
+    assert [(r.text, r.label, r.points[0]) for r in entry.label.regions] == [("Hi", "Line", (20, 20))]
+
+
+@pytest.mark.parametrize(
+    "fields, reason",
+    [
+        ({"transcription": "Hi"}, "1 texts of its 2 regions"),
+        ({"label": []}, "2 texts of its 2 regions"),
+        ({"legibility": "Illegible"}, "'legibility' belongs to"),
+        ({"notes": ["a", "b"]}, "'transcription', 'notes' may be its texts"),
+    ],
+)
+def test_json_min_whose_texts_have_no_certain_region_is_refused(fields: dict[str, Any], reason: str) -> None:
+    assert reason in _problem(label_studio.read(_min(**{**MIN, **fields}), texts, text=True)).reason
 
 
 def test_a_problem_names_the_line_of_its_item() -> None:
@@ -126,9 +192,10 @@ def test_a_turned_box_of_cvat_is_turned_about_its_centre() -> None:
         ({"bbox": [1, 2, 0, 5]}, "no area"),
         ({"bbox": [1, 2, 1e300, 5]}, "not four numbers"),
         ({"bbox": [True, 2, 3, 5]}, "not four numbers"),
-        ({"segmentation": {"counts": "x"}}, "run-length"),
-        ({"segmentation": [[1, 2, 3, 4, 5, 6]] * 2}, "not one polygon"),
+        ({"segmentation": {"counts": "x"}}, "run-length encoded, which is not read, and its bbox is not"),
+        ({"segmentation": "x"}, "no list of polygons"),
         ({"segmentation": [[1, 2, 3]]}, "3 or more pairs"),
+        ({"segmentation": [[1, 2, 3, 4, 5, 6], [7]]}, "3 or more pairs"),
         ({"segmentation": [["a"] * 6]}, "3 or more pairs"),
     ],
 )
@@ -136,6 +203,29 @@ def test_a_coco_region_without_a_place_is_refused_and_not_taken_for_no_text(
     region: dict[str, Any], reason: str
 ) -> None:
     assert reason in _problem(coco.read(_coco([{"image_id": 0, **region}]), text=True)).reason
+
+
+def test_several_polygons_of_an_object_become_the_outline_around_them() -> None:
+    parts = [[10, 10, 30, 10, 30, 20, 10, 20], [50, 10, 70, 10, 70, 20, 50, 20]]
+    region = {"image_id": 0, "category_id": 1, "segmentation": parts, "text": "two words"}
+    read = list(coco.read(_coco([region]), text=True))
+    (entry,), (problem,) = _entries(read), [one for one in read if isinstance(one, Problem)]
+    (found,) = entry.label.regions
+    assert (found.points, found.text) == (((10, 10), (70, 10), (70, 20), (10, 20)), "two words")
+    assert "its 2 polygons were merged" in problem.reason and problem.name == "a.jpg"
+    touching = [parts[0], [30, 10, 70, 10, 70, 20, 30, 20]]
+    assert [type(one) for one in coco.read(_coco([{**region, "segmentation": touching}]), text=True)] == [
+        Entry
+    ], "nothing is lost"
+
+
+def test_a_mask_of_pixels_is_told_and_its_box_taken() -> None:
+    mask = {"size": [100, 200], "counts": "PPYo0"}
+    region = {"image_id": 0, "category_id": 1, "segmentation": mask, "bbox": [10, 20, 30, 40], "iscrowd": 1}
+    read = list(coco.read(_coco([region]), text=True))
+    (entry,), (problem,) = _entries(read), [one for one in read if isinstance(one, Problem)]
+    assert "run-length encoded, which is not read: its box was taken" in problem.reason
+    assert entry.label.regions[0].points == ((10, 20), (40, 20), (40, 60), (10, 60))
 
 
 @pytest.mark.parametrize(
