@@ -5,6 +5,7 @@ READY := .venv/.ready
 LABEL_STUDIO := .venv-label-studio
 LABEL_STUDIO_READY := $(LABEL_STUDIO)/.ready
 ASSETS_READY := build/.assets
+TYPE ?=
 DATA ?=
 
 .DEFAULT_GOAL := help
@@ -13,8 +14,8 @@ DATA ?=
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) $(LABEL_STUDIO_READY) $(ASSETS_READY) ## Set up, start the stack, train on sample images (or DATA=path/to/folder), deploy, predict
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m demo $(if $(DATA),--data "$(DATA)")
+demo: $(READY) $(LABEL_STUDIO_READY) $(ASSETS_READY) ## Set up, start the stack, train on sample images (TYPE=ocr: of text; or DATA=path/to/folder), deploy, predict
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m demo $(if $(TYPE),--type "$(TYPE)") $(if $(DATA),--data "$(DATA)")
 
 test: $(READY) $(LABEL_STUDIO_READY) $(ASSETS_READY) ## Set up and run every test
 	$(BIN)/python -m pytest

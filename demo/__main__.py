@@ -1,7 +1,8 @@
 """The main job from images to a prediction, as a series of commands that are shown as they run.
 
-`make demo` runs it; `python -m demo --data FOLDER` takes your own images, one folder a class. Run again,
-it uses what is there and takes seconds. `sightloop down` stops what it leaves running.
+`make demo` runs it, `make demo TYPE=ocr` with a reader of text; `python -m demo --data FOLDER` takes your own
+images: one folder a class, or with label files beside them for a reader. Run again, it uses what is there and
+takes seconds. `sightloop down` stops what it leaves running.
 """
 
 from __future__ import annotations
@@ -19,22 +20,35 @@ from typing import Any, NoReturn
 
 import click
 
-from demo import samples
+from demo.kinds import KINDS, Kind, Unusable
 
 ROOT = Path(__file__).resolve().parents[1]
 BUCKET = "demo"
-ALGORITHM = "classification-high-performance"
-BUDGET = "2m"
-_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), help="Folder with one folder of images a class.")
-def main(data: Path | None) -> None:
+@click.option("--type", "kind", default="classification", help=f"One of {', '.join(KINDS)}.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Folder with one folder of images a class, or with images of text and label files beside them.",
+)
+def main(kind: str, data: Path | None) -> None:
     """Upload, sync, check, train, deploy, predict."""
+    if kind not in KINDS:
+        stop(f"there is no demo of the type {kind!r}; choose one of {', '.join(KINDS)}: make demo TYPE=ocr")
+    show(KINDS[kind], data)
+
+
+def show(kind: Kind, data: Path | None) -> None:
+    """All steps, on the user's images or on samples."""
     work = ROOT / "build" / "demo"
     work.mkdir(parents=True, exist_ok=True)
-    folder, image = own(data) if data else samples.make(work)
+    try:
+        # Of the user's images the model may have learnt from the one that it is asked about.
+        folder, image = (data, kind.own(data)) if data else kind.samples(work)
+    except Unusable as error:
+        stop(str(error))
     name = re.sub(r"[^A-Za-z0-9_-]", "-", folder.resolve().name).strip("-_")[:24] or "mine"
 
     step("1. Start everything on this machine")
@@ -45,20 +59,22 @@ def main(data: Path | None) -> None:
     sightloop("upload", str(folder), path)
 
     step("3. Make a dataset of them, index it, look for what stands in the way of training")
-    if not exists("datasets", name):
-        sightloop("datasets", "create", name, "--type", "classification", "--path", path)
-    sightloop("datasets", "sync", name)
-    sightloop("datasets", "check", name)
+    index(name, kind, path)
 
     step("4. Train a model")
-    model = trained(name)
+    model = trained(name, kind)
 
     step("5. Deploy it")
     endpoint, token = deployed(name, model)
 
-    step(f"6. Ask it what is on {os.path.relpath(image)}")
+    step(f"6. Ask it {kind.question} {os.path.relpath(image)}")
     predict(endpoint, token, image, work)
 
+    tell_what_runs(name, endpoint)
+
+
+def tell_what_runs(name: str, endpoint: str) -> None:
+    """Where everything is, and how to stop it."""
     step("All of it is left running")
     stack = ask("up")
     click.echo(f"Console         {stack['console']}\nREST API        {stack['api']}")
@@ -68,17 +84,17 @@ def main(data: Path | None) -> None:
         click.echo("(`sightloop` is in .venv/bin; `. .venv/bin/activate` puts it on the PATH of this shell)")
 
 
-def own(data: Path) -> tuple[Path, Path]:
-    """The user's folder, and one of its images to predict (which the model may have learnt from)."""
-    if not data.is_dir():
-        stop(f"{data} is no folder; name one that holds one folder of images a class: make demo DATA=path")
-    found = sorted(path for path in data.glob("*/*") if path.suffix.lower() in _IMAGES)
-    if not found:
-        stop(f"{data} holds no folders with images; put the images of each class into a folder of its name")
-    return data, found[0]
+def index(name: str, kind: Kind, path: str) -> None:
+    """The dataset, made unless there is one, synced and checked."""
+    if not exists("datasets", name):
+        sightloop("datasets", "create", name, "--type", kind.type, "--path", path)
+    elif (found := ask("datasets", "show", name)["type"]) != kind.type:
+        stop(f"there is a dataset {name} of type {found}; rename the folder, or say make demo TYPE={found}")
+    sightloop("datasets", "sync", name)
+    sightloop("datasets", "check", name)
 
 
-def trained(name: str) -> str:
+def trained(name: str, kind: Kind) -> str:
     """The newest model of the dataset, trained unless there is one."""
     tasks = [task for task in ask("tasks", "list") if task["dataset"] == name]
     for task in tasks:
@@ -87,7 +103,7 @@ def trained(name: str) -> str:
             return str(task["name"])
     taken = {task["name"] for task in ask("tasks", "list")}
     task = next(free for free in (name, *(f"{name}-{n}" for n in range(2, 1000))) if free not in taken)
-    options = ("--dataset", name, "--algorithm", ALGORITHM, "--time-budget", BUDGET, "--wait")
+    options = ("--dataset", name, "--algorithm", kind.algorithm, "--time-budget", kind.budget, "--wait")
     sightloop("train", task, *options)
     sightloop("models", "show", task)
     return task
