@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as PillowImage
 from sqlalchemy import select
 
 from backend.datasets import operations
@@ -22,11 +24,14 @@ from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.models.versions import version_of
 from backend.runtime import Runtime
 from backend.storage import StoreAddress
+from plugins import boxes
+from plugins.ocr import labeling as ocr
 from tests import servers
 from tests.label_studio.real import RealLabelStudio
 from tests.ml_backend import bundles
 from tests.ml_backend.bundles import picture
 from tests.ml_backend.world import CONFIG, Place, World, plugin_path, serving, world
+from tests.plugins.ocr_renderings import font, page
 from workers import prelabel
 
 COLOURS = ("red", "lime", "blue")
@@ -66,8 +71,13 @@ def here(
 
 
 def _place(here: World, studio: LabelStudio, count: int = 6, config: str = CONFIG) -> Place:
-    """A dataset whose items stand in a new project."""
+    """A dataset of colours whose items stand in a new project."""
     place = here.place({f"{at}.png": picture(COLOURS[at % 3]) for at in range(count)})
+    return _shown(here, studio, place, config)
+
+
+def _shown(here: World, studio: LabelStudio, place: Place, config: str) -> Place:
+    """The same dataset, its items in a new project."""
     project = studio.create_project(title=place.dataset.name, description="", config=config)
     made = studio.import_items(project.id, [{"data": {"image": name}} for name in place.items])
     place.project, place.items = project.id, dict(zip(place.items, made, strict=True))
@@ -233,3 +243,85 @@ def test_a_stopped_run_keeps_what_it_has_and_the_next_goes_on(
     assert result["stopped"] and result["predicted"] == 1
     assert sum(len(found) for found in _found(studio, place).values()) == 1
     assert _run(here, place)["predicted"] == 5
+
+
+TEXTS = [(40, 40, "Total 12.50"), (300, 300, "Invoice 4711")]
+BOXES = [
+    (left + box[0], top + box[1], left + box[2], top + box[3])
+    for left, top, text in TEXTS
+    for box in [font(24).getbbox(text)]
+]
+
+
+def _turned(image: PillowImage.Image) -> bytes:
+    """As a camera that was held upright stores it: turned, with the orientation in its EXIF."""
+    exif, stream = PillowImage.Exif(), BytesIO()
+    exif[0x0112] = 6
+    image.rotate(90, expand=True).save(stream, "JPEG", quality=95, exif=exif)
+    return stream.getvalue()
+
+
+def _plain(image: PillowImage.Image) -> bytes:
+    stream = BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def pages(
+    here: World, studio: LabelStudio, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Place, dict[str, Any]]:
+    """A dataset of two pages with the same texts, one a turned photograph, pre-labelled by a reader."""
+    drawn = page(TEXTS)
+    pictures = {"plain.png": _plain(drawn), "turned.jpg": _turned(drawn)}
+    place = _shown(here, studio, here.place(pictures, type="ocr"), ocr.config([]))
+    here.model(place, bundles.texts(tmp_path_factory.mktemp("bundles") / "texts", "texts"))
+    return place, _run(here, place)
+
+
+@pytest.mark.parametrize("name", ["plain.png", "turned.jpg"])
+def test_texts_stand_as_regions_where_they_are(
+    studio: LabelStudio, pages: tuple[Place, dict[str, Any]], name: str
+) -> None:
+    place, result = pages
+    assert (result["predicted"], result["not_predicted"]) == (2, 0)
+    (item,) = studio.items_of(place.project, [place.items[name]])
+    (prediction,) = item["predictions"]
+    assert {(one["original_width"], one["original_height"]) for one in prediction["result"]} == {(640, 480)}
+    assert all(0.5 < one["score"] <= 1 for one in prediction["result"])
+    assert 0.5 < prediction["score"] <= 1
+    label = ocr.label_from_result(prediction["result"], width=640, height=480)
+    assert [region.text for region in label.regions] == [text for _, _, text in TEXTS]
+    for region, box in zip(label.regions, BOXES, strict=True):
+        assert boxes.bounds(region.points) == pytest.approx(box, abs=8)
+
+
+@pytest.mark.parametrize("name", ["plain.png", "turned.jpg"])
+def test_a_box_drawn_in_label_studio_gives_its_text(
+    here: World,
+    studio: LabelStudio,
+    label_studio: RealLabelStudio,
+    pages: tuple[Place, dict[str, Any]],
+    name: str,
+) -> None:
+    place, _ = pages
+    (backend,) = studio.sdk.ml.list(project=place.project)
+    assert backend.is_interactive
+    drawn = {
+        "id": "n8NSdVeuJi",
+        "from_name": "bbox",
+        "to_name": "image",
+        "type": "rectangle",
+        "original_width": 640,
+        "original_height": 480,
+        "image_rotation": 0,
+        "value": {"x": 45, "y": 61, "width": 31, "height": 10, "rotation": 0},
+    }
+    with label_studio.client() as client:
+        answer = client.post(
+            f"/api/ml/{backend.id}/interactive-annotating",
+            json={"task": place.items[name], "context": {"result": [drawn]}},
+        )
+    assert answer.is_success, answer.text
+    texts = [one["value"]["text"] for one in answer.json()["data"]["result"] if one["type"] == "textarea"]
+    assert texts == [["Invoice 4711"]], here.log.read_text()[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from plugins import bundle as bundles
 from plugins.bundle import Bundle
+from tests.plugins.ocr_renderings import ASCII
 
 LABELS = ("red", "green", "blue")
 _SIDE = 8
@@ -32,6 +34,14 @@ def reader(folder: Path, name: str, hold: Path, **model: Any) -> Bundle:
     folder.mkdir(parents=True)
     (folder / "note.txt").write_text("reads colours")
     return _bundle(folder, name, "reading", {"hold": str(hold), **model})
+
+
+def texts(folder: Path, name: str) -> Bundle:
+    """A reader of text by the plugin `ocr`: the pretrained networks as they are, cut to ASCII."""
+    from plugins.ocr import bases, exporter
+
+    draft = exporter.untrained(bases.load("pp-ocrv6-small", None, True), folder, ASCII)
+    return _bundle(folder, name, "ocr", json.loads(json.dumps(draft.model)))
 
 
 def _bundle(folder: Path, name: str, plugin: str, model: dict[str, Any]) -> Bundle:

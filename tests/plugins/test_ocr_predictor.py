@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from plugins.contract import PluginError
+from plugins.contract import PluginError, Reader, Region
+from plugins.images import Decoded, Header
 from plugins.ocr import bases, exporter
 from plugins.ocr.bases import cut
 from plugins.ocr.exporter import export, untrained
@@ -116,7 +117,7 @@ def test_a_long_line_is_not_squeezed(predictor: OcrPredictor) -> None:
     text = " ".join(f"word{number:02d}" for number in range(40))
     image = page([(10, 10, text)], (5200, 60), 30)
     width = 20 + max(np.flatnonzero((np.asarray(image) < 128).any((0, 2))))
-    (output,) = predictor.read(bgr(image), corners(5, 8, float(width), 48)[None])
+    (output,) = predictor.read_boxes(bgr(image), corners(5, 8, float(width), 48)[None])
     assert output.label.replace(" ", "") == text.replace(" ", "")
     assert output.label.count(" ") >= 35
 
@@ -131,10 +132,44 @@ def test_a_thousand_boxes_are_read(predictor: OcrPredictor) -> None:
 def test_boxes_drawn_by_hand_are_read_in_their_order(predictor: OcrPredictor) -> None:
     image = bgr(page(TEXTS))
     boxes = np.stack([corners(30, 115, 260, 155), corners(30, 35, 220, 75), corners(300, 300, 400, 330)])
-    outputs = predictor.read(image, boxes)
+    outputs = predictor.read_boxes(image, boxes)
     assert [output.label for output in outputs] == ["Invoice 4711", "Total 12.50", ""]
     assert outputs[2].conf == 0
-    assert predictor.read(image, np.zeros((0, 4, 2), np.float32)) == []
+    assert predictor.read_boxes(image, np.zeros((0, 4, 2), np.float32)) == []
+
+
+def drawn(*points: tuple[float, float]) -> Region:
+    return Region(points)
+
+
+def drawn_box(left: float, top: float, right: float, bottom: float) -> Region:
+    return drawn((left, top), (right, top), (right, bottom), (left, bottom))
+
+
+@pytest.mark.parametrize(
+    "region, text",
+    [
+        (drawn_box(32, 112, 250, 158), "Invoice 4711"),
+        (drawn((36, 116), (150, 110), (255, 116), (255, 154), (36, 154)), "Invoice 4711"),
+        (drawn_box(10, 85, 500, 185), "Invoice 4711"),
+        (drawn_box(20, 20, 400, 170), "Total 12.50 Invoice 4711"),
+        (drawn_box(-60, 112, 250, 158), "Invoice 4711"),
+        (drawn_box(300, 300, 400, 330), ""),
+        (drawn_box(700, 500, 900, 600), ""),
+    ],
+    ids=["tight", "polygon", "wide", "two lines", "beyond the edge", "nothing there", "outside"],
+)
+def test_what_somebody_draws_is_read(predictor: OcrPredictor, region: Region, text: str) -> None:
+    assert isinstance(predictor, Reader)
+    (output,) = predictor.read(decoded(page(TEXTS)), [region])
+    assert output.label == text and (output.conf > 0.8 if text else output.conf < 0.5)
+
+
+def test_regions_are_drawn_on_the_image_as_it_was_sent(predictor: OcrPredictor) -> None:
+    reduced = Decoded(page(TEXTS), 1280, 960, Header("JPEG", "RGB", 1280, 960, 1, False))
+    outputs = predictor.read(reduced, [drawn_box(64, 224, 500, 316), drawn_box(64, 70, 440, 150)])
+    assert [output.label for output in outputs] == ["Invoice 4711", "Total 12.50"]
+    assert predictor.read(reduced, []) == []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +183,7 @@ def test_boxes_drawn_by_hand_are_read_in_their_order(predictor: OcrPredictor) ->
     ],
 )
 def test_odd_boxes_do_no_harm(predictor: OcrPredictor, box: npt.NDArray[Any]) -> None:
-    (output,) = predictor.read(bgr(page(TEXTS)), box[None])
+    (output,) = predictor.read_boxes(bgr(page(TEXTS)), box[None])
     assert output.pos is not None and all(0 <= value <= 1 for point in output.pos for value in point)
 
 

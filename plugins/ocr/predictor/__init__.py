@@ -15,7 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from plugins.contract import DecodedImage, Output, PluginError, Prediction
+from plugins.contract import DecodedImage, Output, PluginError, Prediction, Region
+from plugins.ocr import geometry
 from plugins.ocr.predictor import detection
 from plugins.ocr.predictor.detection import Map, Sides, Thresholds
 from plugins.ocr.predictor.lines import Reader, along_the_line, crop, widened
@@ -25,6 +26,9 @@ from plugins.ocr.predictor.order import reading_order
 __all__ = ["Map", "OcrPredictor", "Pixels", "Sides", "Thresholds", "open_predictor"]
 
 _CROPS = 512  # cut out and read at a time, so that memory does not grow with the number of texts
+
+_DOUBT = 0.9  # confidence below which a drawn region is looked at a second time
+_LEAST_SIDE = 8  # pixels; in less there is nothing to find
 
 
 class OcrPredictor:
@@ -61,7 +65,19 @@ class OcrPredictor:
         """What the detector answers for an image (height, width, 3; blue, green, red)."""
         return detection.probabilities(image, self._detector, self.sides)
 
-    def read(self, image: Pixels, quads: detection.Quads, *, margin: float = 0.0) -> list[Output]:
+    def read(self, image: DecodedImage, regions: Sequence[Region]) -> list[Output]:
+        """See `plugins.contract.Reader`: the text of each region as somebody has drawn it. Where that is in
+        doubt, because the region is drawn wide or holds several lines, texts are looked for in it as well.
+        """
+        shown = pixels(image)
+        scale = np.float32(image.image.width / image.width)
+        drawn = geometry.quads(regions) * scale
+        return [
+            self._better(shown, corners, output) if output.conf < _DOUBT else output
+            for corners, output in zip(drawn, self.read_boxes(shown, drawn), strict=True)
+        ]
+
+    def read_boxes(self, image: Pixels, quads: detection.Quads, *, margin: float = 0.0) -> list[Output]:
         """What stands in each of these boxes (n, 4, 2; pixels, corners in any reading direction), in their
         order, however uncertain; an empty text where nothing is read. The corners of an answer begin where
         its reading does. `margin`, times the height, is how far beyond both ends of a box the text is looked
@@ -80,9 +96,31 @@ class OcrPredictor:
                 outputs.append(Output(reading.text, reading.conf, pos))
         return outputs
 
+    def _better(self, image: Pixels, drawn: detection.Quads, as_drawn: Output) -> Output:
+        """The texts that are found inside of what was drawn, where they are read more surely than it is."""
+        size = np.array(image.shape[1::-1])
+        low = np.floor(drawn.min(0)).astype(int).clip(0, size)
+        high = np.ceil(drawn.max(0)).astype(int).clip(0, size)
+        part = np.ascontiguousarray(image[low[1] : high[1], low[0] : high[0]])
+        if min(part.shape[:2]) < _LEAST_SIDE:
+            return as_drawn
+        found, _ = self.detect(part)
+        middles = found.mean(1) + low if len(found) else np.zeros((0, 2))
+        inside = [cv2.pointPolygonTest(drawn, (float(x), float(y)), False) >= 0 for x, y in middles]
+        quads = found[np.array(inside, bool)]
+        outputs = self.read_boxes(part, quads, margin=self.margin)
+        texts = [outputs[place] for place in reading_order(quads)]
+        texts = [one for one in texts if one.label and one.conf >= self.least_confidence]
+        if not texts:
+            return as_drawn
+        lengths = [len(one.label) for one in texts]
+        conf = float(np.average([one.conf for one in texts], weights=lengths))
+        text = " ".join(one.label for one in texts)
+        return Output(text, conf, as_drawn.pos) if conf > as_drawn.conf else as_drawn
+
     def _texts(self, image: Pixels) -> tuple[Output, ...]:
         quads, _ = self.detect(image)
-        outputs = self.read(image, quads, margin=self.margin)
+        outputs = self.read_boxes(image, quads, margin=self.margin)
         order = reading_order(quads)
         return tuple(
             outputs[place]

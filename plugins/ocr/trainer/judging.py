@@ -80,7 +80,7 @@ class Judge:
         for (_, pixels, _), one in zip(self.pictures, maps, strict=True):
             self._go_on()
             quads, _ = quadrilaterals(one, thresholds)
-            outputs = predictor.read(pixels, quads, margin=predictor.margin)
+            outputs = predictor.read_boxes(pixels, quads, margin=predictor.margin)
             answers.append(Prediction(_sure(outputs, predictor.least_confidence)))
         return evaluate([example for example, _, _ in self.pictures], answers).metrics
 
