@@ -2,9 +2,9 @@
 
     python -m benchmarks.console [--images 100000] [--classes 500] [--requests 20]
 
-The rows are written directly, there are no objects behind them. Pages are asked for in this process, so that the
-figures are the server's own, without a network or a browser: the time that passed, and that of the processor, which
-other work on the machine hardly changes. Prints Markdown.
+The rows are written directly, there are no objects behind them. Pages are asked for in this process, so that
+the figures are the server's own, without a network or a browser: the time that passed, and that of the
+processor, which other work on the machine hardly changes. Prints Markdown.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def index() -> Response:
     after = request.args.get("after", "")
     with runtime().sessions() as session:
         rows = registry.list_(session, workspace_id(), limit=PAGE, after=after or None)
-        states = {row.id: registry.state(session, row) for row in rows}
+        states = registry.states(session, rows)
         counts = registry.image_counts(session, rows)
     following = rows[-1].name if len(rows) == PAGE else ""
     return show("datasets.html", rows=rows, states=states, counts=counts, after=after, following=following)

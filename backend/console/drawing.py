@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-from backend.training.tables import TaskMetric
+from typing import Any
 
 WIDTH, HEIGHT = 300, 80
 _MOST_POINTS = 300  # of one curve; more than the drawing has pixels say nothing
@@ -24,8 +23,8 @@ class Curve:
     count: int
 
 
-def curves(rows: Iterable[TaskMetric]) -> list[Curve]:
-    """One curve a metric, in the order in which the metrics appeared."""
+def curves(rows: Iterable[Any]) -> list[Curve]:
+    """One curve a metric, of rows with `name`, `epoch` and `value`, in the order in which they appeared."""
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
         found[row.name].append((row.epoch, row.value))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote_plus
 
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,7 @@ from backend.settings import Settings
 
 PAGE = 48
 _MANY_CLASSES = 12
+_SHORT = 60
 CONDITIONS = {
     "labelled": text("datasets.condition.labelled"),
     "unlabelled": text("datasets.condition.unlabelled"),
@@ -27,7 +29,7 @@ CONDITIONS = {
     "skipped": text("datasets.condition.skipped"),
     "deleted": text("datasets.condition.deleted"),
 }
-"""What the state of an image may be, in words: those of `registry.CONDITIONS`, and `deleted`."""
+"""What the state of an image may be, in words: the names of `registry.CONDITIONS`."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,29 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class ClassRow:
+    """A class with its numbers; `query` is its name in an address, `short` at most 60 characters of it. The
+    bar in a view box of 100 is `width` long, and from `part` on it stands for images that cannot be used.
+    """
+
+    label: str
+    query: str
+    short: str
+    images: int
+    usable: int
+    width: str
+    part: str
+    part_width: str
+
+
+@dataclass(frozen=True)
 class Balance:
     """The classes from the largest to the smallest, and what is to be said of them: `few` of them have fewer
     usable images than `enough`. `columns` is an SVG path in a view box of 100 by 100, one column a class; it
     is empty where the bars beside the names show as much.
     """
 
-    classes: list[dict[str, Any]]
+    classes: list[ClassRow]
     few: int
     enough: int
     columns: str
@@ -76,7 +94,6 @@ def choice(asked: dict[str, str]) -> Choice:
 
 def pictures(session: Session, settings: Settings, dataset: Dataset, chosen: Choice) -> list[Picture]:
     """One page of images."""
-    deleted = chosen.condition == "deleted"
     rows = registry.images(
         session,
         dataset,
@@ -84,8 +101,7 @@ def pictures(session: Session, settings: Settings, dataset: Dataset, chosen: Cho
         after=chosen.after or None,
         label=chosen.label or None,
         finding=chosen.finding or None,
-        condition=None if deleted else chosen.condition or None,
-        state="deleted" if deleted else "present",
+        condition=chosen.condition or None,
     )
     found = registry.findings_of(session, dataset, rows) if rows else {}
     return [picture(settings, row, found.get(row.key, [])) for row in rows]
@@ -109,9 +125,17 @@ def balance(classes: Sequence[dict[str, Any]]) -> Balance:
     ordered = sorted(classes, key=lambda row: (-row["images"], row["label"]))
     few = sum(row["usable"] < ENOUGH_IMAGES for row in ordered)
     most, width = max((row["images"] for row in ordered), default=1), 100 / max(1, len(ordered))
+    rows = [_class_row(row["label"], row["images"], row["usable"], most) for row in ordered]
     tops = (f"V{100 - 100 * row['images'] / most:.2f}H{width * (n + 1):.2f}" for n, row in enumerate(ordered))
     drawn = f"M0 100{''.join(tops)}V100Z" if len(ordered) > _MANY_CLASSES else ""
-    return Balance(ordered, few, ENOUGH_IMAGES, drawn)
+    return Balance(rows, few, ENOUGH_IMAGES, drawn)
+
+
+def _class_row(label: str, images: int, usable: int, most: int) -> ClassRow:
+    width, part = 100 * images / most, 100 * usable / most
+    short = label if len(label) <= _SHORT else f"{label[: _SHORT - 1]}…"
+    bar = (f"{width:.1f}", f"{part:.1f}", f"{width - part:.1f}")
+    return ClassRow(label, quote_plus(label), short, images, usable, *bar)
 
 
 def _tomorrow(moment: datetime) -> datetime:

@@ -69,7 +69,7 @@ def _values(name: str) -> dict[str, Any]:
             "log": records.last_logs(session, task.id, step=step, limit=_LINES),
             "curves": drawing.curves(
                 row
-                for row in records.metrics(session, task.id, after=0, limit=_METRICS)
+                for row in records.points(session, task.id, limit=_METRICS)
                 if not row.name.endswith("time_left")  # it falls by the clock: the page tells it in words
             ),
             "ended": task.state in FINAL,

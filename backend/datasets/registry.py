@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, cast, exists, func, select
+from sqlalchemy import Integer, cast, exists, func, literal_column, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.datasets import findings
-from backend.datasets.operations import ACTIVE, active
+from backend.datasets.operations import ACTIVE
 from backend.datasets.tables import LABELLED, Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, transaction
 from backend.errors import BucketMissing, InUse, InvalidRequest, NameTaken, NotFound, WrongState
@@ -30,7 +30,8 @@ CONDITIONS = {
     "usable": LABELLED & Image.usable,
     "kept_out": ~STALE & ~Image.usable,
     "unchecked": STALE,
-    "skipped": Image.skipped.is_(True),
+    "skipped": Image.skipped,
+    "deleted": literal_column("images.state = 'deleted'"),  # its index is not found by a bound value
 }
 """What images may be asked for by, beside label and finding."""
 
@@ -147,12 +148,14 @@ def images(
     label: str | None = None,
     finding: str | None = None,
     condition: str | None = None,
-    state: str = "present",
 ) -> Sequence[Image]:
     """Images by key; `after` is the key that the last page ended with. `finding` chooses those with a finding
-    of that code, `condition` those of which that one of `CONDITIONS` is true.
+    of that code, `condition` those of which that one of `CONDITIONS` is true; all but `deleted` speak of
+    present images, and so does none.
     """
-    query = select(Image).where(Image.dataset_id == dataset.id, Image.state == state)
+    query = select(Image).where(Image.dataset_id == dataset.id)
+    if condition != "deleted":
+        query = query.where(Image.state == "present")
     if after is not None:
         query = query.where(Image.key > after)
     if label is not None:
@@ -196,10 +199,19 @@ def image_counts(session: Session, datasets: Sequence[Dataset]) -> dict[int, int
 
 def state(session: Session, dataset: Dataset) -> str:
     """`new` (never synced), `syncing`, `checking` or `ready`."""
-    for kind, named in (("sync", "syncing"), ("check", "checking")):
-        if active(session, dataset, kind) is not None:
-            return named
-    return "ready" if dataset.synced_at else "new"
+    return states(session, [dataset])[dataset.id]
+
+
+def states(session: Session, datasets: Sequence[Dataset]) -> dict[int, str]:
+    """The same of several, by the id of each."""
+    ids = [dataset.id for dataset in datasets]
+    query = select(Operation.dataset_id, Operation.kind).where(
+        Operation.dataset_id.in_(ids), Operation.state.in_(ACTIVE), Operation.kind.in_(("sync", "check"))
+    )
+    found = {dataset.id: "ready" if dataset.synced_at else "new" for dataset in datasets}
+    for dataset_id, kind in session.execute(query.order_by(Operation.kind)):  # a sync goes before a check
+        found[dataset_id] = "syncing" if kind == "sync" else "checking"
+    return found
 
 
 def image(session: Session, dataset: Dataset, image_id: int) -> Image:
@@ -233,33 +245,29 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
     labelled and without an error), `unchecked`, `deleted` (tombstones), `classes` (label, images, usable),
     `findings` (see `findings.counts`), `synced_at`, `checked_at`.
     """
+    own = Image.dataset_id == dataset.id
     rows = session.execute(
-        select(
-            Image.state,
-            Image.label,
-            func.count(),
-            func.sum(cast(Image.usable, Integer)),
-            func.sum(cast(STALE, Integer)),
-            func.sum(cast(LABELLED, Integer)),
-            func.sum(cast(LABELLED & Image.usable, Integer)),
-        )
-        .where(Image.dataset_id == dataset.id)
+        select(Image.state, Image.label, func.count(), func.sum(cast(Image.usable, Integer)))
+        .where(own)
         .group_by(Image.state, Image.label)
     ).all()
-    present = [row for row in rows if row[0] == "present"]
-    classes = sorted((row[1], row[2], row[3]) for row in present if row[1] is not None)
-    total = sum(row[2] for row in present)
-    labelled = sum(row[5] for row in present)
+    texts = session.execute(
+        select(Image.usable, func.count())
+        .where(own, Image.state == "present", Image.label.is_(None), Image.regions.is_not(None))
+        .group_by(Image.usable)
+    ).all()
+    unchecked = select(func.count()).where(own, Image.state == "present", STALE)
+    named = sorted((row[1], row[2], row[3]) for row in rows if row[0] == "present" and row[1] is not None)
+    total = sum(row[2] for row in rows if row[0] == "present")
+    labelled = sum(row[1] for row in named) + sum(row[1] for row in texts)
     return {
         "images": total,
         "labelled": labelled,
         "unlabelled": total - labelled,
-        "usable": sum(row[6] for row in present),
-        "unchecked": sum(row[4] for row in present),
+        "usable": sum(row[2] for row in named) + sum(row[1] for row in texts if row[0]),
+        "unchecked": session.scalar(unchecked) or 0,
         "deleted": sum(row[2] for row in rows if row[0] == "deleted"),
-        "classes": [
-            {"label": label, "images": number, "usable": usable} for label, number, usable in classes
-        ],
+        "classes": [{"label": label, "images": number, "usable": usable} for label, number, usable in named],
         "findings": findings.counts(session, dataset),
         "synced_at": dataset.synced_at,
         "checked_at": dataset.checked_at,

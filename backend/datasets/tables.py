@@ -5,11 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.db import Base, KeyText, now
 from backend.workspaces.tables import StorageConnection
+
+
+def _where(condition: str, of_postgresql: str = "") -> dict[str, Any]:
+    """An index of the rows that fulfil a condition, which a query must say in the same words."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(of_postgresql or condition)}
 
 
 class Dataset(Base):
@@ -49,7 +54,19 @@ class Image(Base):
     __tablename__ = "images"
     __table_args__ = (
         UniqueConstraint("dataset_id", "key"),
-        Index("ix_images_dataset_id_state_label", "dataset_id", "state", "label"),
+        # The numbers of a dataset are read from this index alone, and the images of a class in their order.
+        # The others hold few images, which are then found at once (see `registry.CONDITIONS`).
+        Index("ix_images_counts", "dataset_id", "state", "label", "key", "usable"),
+        Index(
+            "ix_images_unchecked",
+            "dataset_id",
+            "state",
+            "key",
+            **_where("checked_etag IS NULL OR checked_etag != etag"),
+        ),
+        Index("ix_images_regions", "dataset_id", "state", "label", "usable", **_where("regions IS NOT NULL")),
+        Index("ix_images_skipped", "dataset_id", "key", **_where("skipped = 1", "skipped")),
+        Index("ix_images_deleted", "dataset_id", "key", **_where("state = 'deleted'")),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -84,7 +101,11 @@ class Finding(Base):
     """
 
     __tablename__ = "findings"
-    __table_args__ = (Index("ix_findings_dataset_id_source", "dataset_id", "source"),)
+    __table_args__ = (
+        Index("ix_findings_dataset_id_source", "dataset_id", "source"),
+        Index("ix_findings_dataset_id_code_key", "dataset_id", "code", "key"),
+        Index("ix_findings_dataset_id_key", "dataset_id", "key"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))

@@ -101,6 +101,12 @@ def last_logs(session: Session, task_id: int, *, step: str, limit: int) -> list[
     return list(session.scalars(statement.order_by(TaskLog.id.desc()).limit(limit)))[::-1]
 
 
+def points(session: Session, task_id: int, *, limit: int) -> Sequence[Any]:
+    """The name, epoch and value of each metric row, oldest first: what curves are drawn from."""
+    query = select(TaskMetric.name, TaskMetric.epoch, TaskMetric.value).where(TaskMetric.task_id == task_id)
+    return session.execute(query.order_by(TaskMetric.id).limit(limit)).all()
+
+
 def metrics(session: Session, task_id: int, *, after: int, limit: int) -> list[TaskMetric]:
     """Metric rows after the id `after`."""
     return list(

@@ -195,7 +195,7 @@ def test_images_are_listed_by_pages_and_filters(place: Place) -> None:
         assert names(limit=2, after=place.prefix + "cat/1.jpg") == ["cat/2.jpg", "dog/1.jpg"]
         assert names(label="cat") == ["cat/1.jpg", "cat/2.jpg"]
         assert names(condition="unlabelled") == ["1.jpg"]
-        assert names(state="deleted") == []
+        assert names(condition="deleted") == []
         first = registry.images(session, place.dataset, limit=1)[0]
         assert registry.image(session, place.dataset, first.id) is first
         with pytest.raises(NotFound):
