@@ -1,6 +1,6 @@
 """The HTTP interface of one service: one model under one name.
 
-    POST /api/predict/<service>    GET /health/live  /health/ready  /metrics  /openapi.json
+    POST /api/predict/<service>    GET /health/live  /health/ready  /metrics  /log  /openapi.json
 
 Every error, foreseen or not, becomes the same form of body here and nowhere else.
 """
@@ -12,19 +12,22 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from model_server import auth, errors, metrics, openapi, payload
+from model_server import auth, errors, logtail, metrics, openapi, payload
 from model_server.config import ServiceConfig, Token
 from model_server.engine import Engine, Result, Times
 from model_server.rate import RateLimit
 
 DEFAULT_TOP_K = 5
 MAX_TOP_K = 10_000
+MOST_LINES = 500  # of the log
+BACKEND_TOKEN = "0"  # the id of the backend's own token: the log says of all clients what they asked
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BY_STATUS = {404: errors.NotFound, 405: errors.MethodNotAllowed, 413: errors.BodyTooLarge}
 
@@ -37,9 +40,10 @@ def create_app(
     *,
     live: Callable[[], ServiceConfig] | None = None,
     rate: RateLimit | None = None,
+    log: Path | None = None,
 ) -> Flask:
     """The application of one service. `live` gives the configuration in force, of which only the tokens and
-    the rate limit are read again; everything else changes with a new process.
+    the rate limit are read again; everything else changes with a new process. `log` is the service's log.
     """
     app = Flask("model_server", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
@@ -66,6 +70,15 @@ def create_app(
         metrics.SECONDS.observe(time.monotonic() - started)
         return _answered(answers, config, times)
 
+    _add_views_of_itself(app, config, current, log)
+    return app
+
+
+def _add_views_of_itself(
+    app: Flask, config: ServiceConfig, current: Callable[[], ServiceConfig], log: Path | None
+) -> None:
+    """Health, metrics, log, and the document of the interface."""
+
     @app.get("/health/live")
     def live_() -> Response:
         return _json({"live": True}, 200)
@@ -79,11 +92,16 @@ def create_app(
     def metrics_() -> Response:
         return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
 
+    @app.get("/log")
+    def log_() -> Response:
+        token = auth.token_of(request.headers.get("Authorization", ""), current().tokens)
+        if token is None or token.id != BACKEND_TOKEN:
+            raise errors.Unauthorized()
+        return _json({"lines": [] if log is None else logtail.last_lines(log, MOST_LINES)}, 200)
+
     @app.get("/openapi.json")
     def openapi_() -> Response:
         return _json(openapi.document(config), 200)
-
-    return app
 
 
 def _begin() -> None:

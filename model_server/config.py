@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ENVIRONMENT = "SIGHTLOOP_SERVICE_CONFIG"
+LOG_ENVIRONMENT = "SIGHTLOOP_SERVICE_LOG"  # the file that the output of the service goes to
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,29}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _HEX40 = re.compile(r"[0-9a-f]{40}")

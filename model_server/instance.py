@@ -146,4 +146,7 @@ def from_environment() -> Flask:
         sys.exit(BOOT_ERROR)
     _log.info("model loaded", model=config.model, digest=config.digest[:12], self_test=tested)
     rate = RateLimit(run_folder(path) / "rate")
-    return create_app(config, Engine(predictor, config), live=live.current, rate=rate)
+    log = os.environ.get(configuration.LOG_ENVIRONMENT)
+    return create_app(
+        config, Engine(predictor, config), live=live.current, rate=rate, log=Path(log) if log else None
+    )

@@ -29,6 +29,11 @@ def config_file(folder: Path, number: int) -> Path:
     return folder / f"{number}.json"
 
 
+def log_file(folder: Path, number: int) -> Path:
+    """The log of one slot, where `supervision.Program` lets supervisord write it."""
+    return folder.parents[1] / "logs" / f"{folder.name}.{number}.log"
+
+
 def main(arguments: list[str]) -> None:
     """Become the process of the slot."""
     folder, number = Path(arguments[0]), int(arguments[1])
@@ -39,6 +44,7 @@ def main(arguments: list[str]) -> None:
             signal.pause()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)}
     environment[configuration.ENVIRONMENT] = str(config_file(folder, number))
+    environment[configuration.LOG_ENVIRONMENT] = str(log_file(folder, number))
     environment["SIGHTLOOP_LISTEN_FD"] = "0"
     settings = Path(__file__).with_name("gunicorn.conf.py")
     command = [sys.executable, "-m", "gunicorn", "--config", str(settings)]

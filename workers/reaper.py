@@ -14,6 +14,7 @@ from backend.db import now, transaction
 from backend.label_studio import registry as labeling
 from backend.queue import DATA, RUN_OPERATION, RUN_TRAINING, enqueue, is_live
 from backend.runtime import Runtime
+from backend.services import usage
 from backend.training import registry as tasks
 from backend.training.lifecycle import ACTIVE, TaskState
 from backend.training.tables import TrainingTask
@@ -30,6 +31,7 @@ def reap(runtime: Runtime) -> None:
     _enqueue_tasks(runtime)
     _requeue_operations(runtime)
     _reconcile_labels(runtime)
+    usage.note_due(runtime)
 
 
 def _lose_tasks(runtime: Runtime) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from flask import Response
 from pydantic import BaseModel, Field
@@ -20,9 +21,9 @@ from backend.api.schemas import (
     next_cursor,
     no_content,
 )
-from backend.db import SessionFactory, transaction
+from backend.db import SessionFactory, now, transaction
 from backend.models import registry as models
-from backend.services import deploying, registry, tokens
+from backend.services import deploying, logs, registry, tokens, usage
 from backend.services.tables import Service
 
 bp = blueprint("services", __name__, "Deployed models: instances, quota, tokens")
@@ -121,6 +122,56 @@ class TokenPath(BaseModel):
     token_id: int = Field(ge=1, le=2**62)
 
 
+class UsageQuery(Body):
+    """The time to look back, in minutes."""
+
+    minutes: int = Field(60, ge=1, le=1440)
+
+
+class UsagePoint(Out):
+    """What was counted in the time that ends at `at`. Times are those of answers, null where there was none;
+    `median_ms` and `p95_ms` are read from a histogram.
+    """
+
+    at: datetime
+    requests: int
+    errors: int
+    mean_ms: float | None
+    median_ms: float | None
+    p95_ms: float | None
+
+
+class UsageOut(UsagePoint):
+    """The use of a service: all, then part by part, oldest first. `codes` counts errors by errorCode."""
+
+    name: str
+    state: str
+    codes: dict[str, int]
+    parts: list[UsagePoint]
+
+
+class LogQuery(Body):
+    """How many lines."""
+
+    lines: int = Field(200, ge=1, le=logs.MOST)
+
+
+class LogLineOut(Out):
+    """An event of a service; `at` is empty for a line that a library printed."""
+
+    at: str
+    level: str
+    message: str
+    facts: dict[str, Any]
+
+
+class LogPage(Out):
+    """The last lines of a log, the newest last."""
+
+    items: list[LogLineOut]
+    next: int | None
+
+
 def _sessions() -> SessionFactory:
     return runtime().sessions
 
@@ -191,6 +242,44 @@ def delete_service(path: NamePath) -> Response:
     with transaction(_sessions()) as session:
         registry.delete(session, registry.get(session, workspace_id(), path.name))
     return answer(ServiceDetail.model_validate(_detail(path.name)), 202)
+
+
+@bp.get("/services/<name>/usage", responses={"200": UsageOut}, summary="Requests, errors and times")
+def service_usage(path: NamePath, query: UsageQuery) -> Response:
+    """Of the last minutes; known for a day, noted twice a minute while it runs."""
+    with _sessions()() as session:
+        service = registry.get(session, workspace_id(), path.name)
+        points = usage.points(session, service, timedelta(minutes=query.minutes))
+    everything = usage.total(point.count for point in points)
+    return answer(
+        UsageOut(
+            name=service.name,
+            state=service.state,
+            codes=dict(usage.kinds(everything)),
+            parts=[UsagePoint(**_counted(point)) for point in points],
+            **_counted(usage.Point(now(), everything)),
+        )
+    )
+
+
+def _counted(point: usage.Point) -> dict[str, Any]:
+    count = point.count
+    times = {"mean_ms": count.mean, "median_ms": count.quantile(0.5), "p95_ms": count.quantile(0.95)}
+    return {
+        "at": point.at,
+        "requests": round(count.total),
+        "errors": round(count.errors),
+        **{name: None if value is None else round(1000 * value, 1) for name, value in times.items()},
+    }
+
+
+@bp.get("/services/<name>/logs", responses={"200": LogPage}, summary="The log of a running service")
+def service_logs(path: NamePath, query: LogQuery) -> Response:
+    """The last lines that its processes have written."""
+    with _sessions()() as session:
+        service = registry.get(session, workspace_id(), path.name)
+    lines = logs.last(runtime().settings, service, query.lines)
+    return listing([LogLineOut.model_validate(line) for line in lines], None)
 
 
 @bp.get("/services/<name>/tokens", responses={"200": ServiceTokenPage}, summary="List a service's tokens")

@@ -150,6 +150,22 @@ def _report(shell: Shell, service: Resource, wait: bool) -> None:
     _refuse_failed(service)
 
 
+@services.command(cls=Verb, example="sightloop services logs flowers --lines 50")
+@click.argument("name")
+@click.option("--lines", type=click.IntRange(1, 500), default=100, show_default=True, help="How many.")
+@pass_shell
+def logs(shell: Shell, name: str, lines: int) -> None:
+    """Print the last lines of a running service's log; with --json an array."""
+    found = shell.client.get(f"{named(_NOUN, name)}/logs", lines=lines)["items"]
+    if shell.json:
+        answer(found)
+        return
+    for entry in found:
+        at = show.local_time(entry["at"]) if entry["at"] else ""
+        facts = " ".join(f"{key}={value}" for key, value in entry["facts"].items())
+        click.echo(f"{at} {entry['level']:<7} {entry['message']} {facts}".rstrip())
+
+
 @services.command(cls=Verb, example="sightloop services delete flowers")
 @click.argument("name")
 @click.option("--wait", is_flag=True, help="Wait until it is gone.")

@@ -11,6 +11,7 @@ from backend.console import (
     datasets,
     home,
     models,
+    observing,
     phone,
     services,
     session,
@@ -24,7 +25,20 @@ from backend.console import (
 from backend.console.page import bp
 from backend.settings import Settings
 
-_NOUNS = (browsing, session, home, datasets, tasks, models, trials, services, stores, trying, wizards)
+_NOUNS = (
+    browsing,
+    session,
+    home,
+    datasets,
+    tasks,
+    models,
+    trials,
+    services,
+    stores,
+    trying,
+    observing,
+    wizards,
+)
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -37,6 +51,7 @@ def install(app: Flask, settings: Settings) -> None:
         duration=wording.duration,
         fact=wording.fact,
         percent=wording.percent,
+        milliseconds=wording.milliseconds,
     )
     session.install(app, settings)
     app.register_blueprint(assets.bp)

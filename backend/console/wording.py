@@ -39,6 +39,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def milliseconds(seconds: float | None) -> str:
+    """A time as `12 ms`; a dash for none."""
+    return "-" if seconds is None else f"{1000 * seconds:.0f} ms"
+
+
 def fact(value: object) -> str:
     """A value of a step's facts, a parameter or a metric."""
     if isinstance(value, bool):

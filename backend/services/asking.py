@@ -1,4 +1,4 @@
-"""Asking a running service something ourselves: an answer for an image that somebody tries it with.
+"""Asking a running service something ourselves: what it says of an image, its counts, its log.
 
 The backend keeps no token of a service that it could send. It has one of its own for each, which it derives
 from its secret key whenever it needs it; the hosts are told its hashes beside those of the users' tokens.
@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 
@@ -23,7 +24,7 @@ from backend.settings import Settings
 OWN_TOKEN = 0  # the id that the hosts know our own token by; rows of the database begin at 1
 MAX_IMAGE_BYTES = 20 * 1024**2  # a service reads 32 MiB of JSON, in which an image takes a third more
 _TOKEN_BYTES = 54  # see `backend.services.tokens`
-_SECONDS = 30.0
+_SECONDS, _SOON = 30.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,19 @@ def predict(settings: Settings, service: Service, image: bytes, *, explain: bool
     return Reply(model, seconds, code=code if isinstance(code, int) else 0, detail=detail)
 
 
+def log_lines(settings: Settings, service: Service) -> list[str]:
+    """The last lines of the log of what runs of the service now, the newest last. Raises as `predict`."""
+    said = _call(settings, service, "GET", urljoin(_endpoint(service), "/log"), timeout=_SOON)
+    lines = said.get("lines")
+    return [str(line) for line in lines] if isinstance(lines, list) else []
+
+
+def counts(settings: Settings, service: Service) -> str:
+    """What its processes have counted since they started, as Prometheus reads it. Raises as `predict`."""
+    url = urljoin(_endpoint(service), "/metrics")
+    return _send(settings, service, "GET", url, timeout=_SOON).text
+
+
 def _query(explain: bool) -> dict[str, str]:
     return {"explain": "true"} if explain else {}
 
@@ -88,17 +102,24 @@ def _endpoint(service: Service) -> str:
 
 
 def _call(settings: Settings, service: Service, method: str, url: str, **options: Any) -> dict[str, Any]:
-    headers = {"Authorization": own_token(settings, service.id)}
     try:
-        with httpx.Client(timeout=_SECONDS, trust_env=False, headers=headers) as http:
-            answer = http.request(method, url, **options).json()
-    except httpx.HTTPError as error:
-        raise ServiceUnreachable(
-            f"service {service.name!r} does not answer at {service.endpoint} ({type(error).__name__}); "
-            "try again in a moment"
-        ) from None
+        answer = _send(settings, service, method, url, **options).json()
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
         raise ServiceUnreachable(f"what answers at {service.endpoint} is no service of Sightloop")
     return answer
+
+
+def _send(
+    settings: Settings, service: Service, method: str, url: str, *, timeout: float = _SECONDS, **options: Any
+) -> httpx.Response:
+    headers = {"Authorization": own_token(settings, service.id)}
+    try:
+        with httpx.Client(timeout=timeout, trust_env=False, headers=headers) as http:
+            return http.request(method, url, **options)
+    except httpx.HTTPError as error:
+        raise ServiceUnreachable(
+            f"service {service.name!r} does not answer at {service.endpoint} ({type(error).__name__}); "
+            "try again in a moment"
+        ) from None

@@ -1,10 +1,11 @@
-"""Tables of services: the desired and the reported state, tokens, events and the models served so far."""
+"""Tables of services: the desired and the reported state, tokens, events, usage, the models served so far."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.db import Base, now
@@ -77,6 +78,23 @@ class ServedModel(Base):
     model_name: Mapped[str] = mapped_column(String(30))
     digest: Mapped[str] = mapped_column(String(64))
     at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ServiceSample(Base):
+    """What the processes of a service had counted at one moment, since they were started: `requests` by
+    errorCode (`0` is success), `seconds` that all answers took together, and `buckets`, the answers that took
+    at most so many seconds.
+    """
+
+    __tablename__ = "service_samples"
+    __table_args__ = (Index("ix_service_samples_service_id_at", "service_id", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    service_id: Mapped[int] = mapped_column(ForeignKey("services.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(default=now)
+    requests: Mapped[dict[str, Any]]
+    seconds: Mapped[float]
+    buckets: Mapped[dict[str, Any]]
 
 
 class HostRevision(Base):

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx
 import psutil
@@ -17,7 +18,7 @@ from plugins import bundle as bundles
 from plugins.bundle import Bundle
 from tests.model_server.bundles import labels, make_bundle
 from tests.model_server.hosts import Machine, machine, predict
-from tests.model_server.servers import until
+from tests.model_server.servers import TOKEN, until
 from tests.model_server.test_instances import Traffic
 
 
@@ -83,6 +84,24 @@ def test_two_services_of_one_name_do_not_meet(host: Machine, bundle: Bundle, sec
 def shared(host: Machine, bundle: Bundle) -> dict[str, Any]:
     """The report of a service that all tests below use, and leave ready with the first model."""
     return host.backend.wait("shared", "ready", host.backend.want("shared", bundle))
+
+
+def test_the_log_is_told_to_the_backend_and_to_nobody_else(host: Machine, shared: dict[str, Any]) -> None:
+    backend, first = host.backend, host.backend.services["shared"]["tokens"]
+    own, kept = auth.new_token("0")
+    token = {"id": kept.id, "sha256": kept.sha256, "signing_key": kept.signing_key}
+    backend.want("shared", tokens=[*first, token])
+    address = urljoin(shared["endpoint"], "/log")
+
+    def lines() -> list[str]:
+        answer = httpx.get(address, headers={"Authorization": own}, trust_env=False)
+        return list(answer.json().get("lines", ()))
+
+    found = until(lines, "the backend's token is known")
+    assert any("model loaded" in line for line in found)
+    for header in (TOKEN, "", "Bearer wrong"):
+        assert httpx.get(address, headers={"Authorization": header}, trust_env=False).status_code == 401
+    backend.want("shared", tokens=first)
 
 
 def test_tokens_change_while_the_processes_stay(host: Machine, shared: dict[str, Any]) -> None:
