@@ -16,7 +16,7 @@ from backend.models.card import write_card
 from backend.models.tables import Model
 from backend.training import records
 from backend.version import VERSION
-from plugins import bundle, registry
+from plugins import answers, bundle, registry
 from plugins.contract import Draft, Prediction
 from plugins.images import decode
 from workers.evaluate import Judgement, open_predictor
@@ -43,6 +43,7 @@ def export(attempt: Attempt, prepared: Prepared, draft: Draft, judgement: Judgem
     """The whole step; the same attempt may run it again."""
     record, task = attempt.record, attempt.task
     _plots(attempt, prepared, draft, judgement)
+    answers.write(draft.folder, judgement.evaluation.answers)
     _test_vectors(attempt, prepared, draft)
     manifest = bundle.Manifest(
         plugin=attempt.plugin.name,

@@ -24,7 +24,7 @@ from backend.api.schemas import (
     no_content,
 )
 from backend.db import transaction
-from backend.models import registry
+from backend.models import answers, excerpts, registry
 from backend.models.precision import Precision, onnx_file
 from backend.models.tables import Model
 
@@ -69,11 +69,14 @@ class PairPath(BaseModel):
 
 
 class MetricPair(Out):
-    """One metric of both models; `difference` is second minus first."""
+    """One metric of both models; `difference` is second minus first, `favours` 1 where the second is better,
+    -1 where it is worse, else 0.
+    """
 
     first: float
     second: float
     difference: float
+    favours: int
 
 
 class ComparisonOut(Out):
@@ -84,6 +87,67 @@ class ComparisonOut(Out):
     state: str
     metrics: dict[str, MetricPair]
     note: str
+
+
+class JudgedOut(Out):
+    """An answer beside the truth; either is null where there is none."""
+
+    key: str
+    truth: str | None
+    answer: str | None
+    conf: float
+    right: bool
+
+
+class AnswersQuery(IdPage):
+    """Those with one label, one answer, or both; `after` is the number of those seen."""
+
+    truth: str = Field("", max_length=1000)
+    answer: str = Field("", max_length=1000)
+
+
+class AnswersPage(Out):
+    """Answers of a model's evaluation, the surest first."""
+
+    items: list[JudgedOut]
+    next: int | None
+
+
+class LevelOut(Out):
+    """What becomes of the answers when those below `confidence` are not acted on: the share of the answers
+    that is left, the share of these that is right, and the share of all there was to answer that is right.
+    """
+
+    confidence: float
+    answered: float
+    precision: float | None
+    recall: float
+
+
+class LevelsPage(Out):
+    """From confidence 0 to 1; empty for a model that keeps no list of its answers."""
+
+    items: list[LevelOut]
+    next: int | None
+
+
+class FlipOut(Out):
+    """An image that two models do not judge alike."""
+
+    key: str
+    before: list[JudgedOut]
+    after: list[JudgedOut]
+
+
+class FlipsOut(Out):
+    """Two models on the images that both were measured on; `right` counts the images without a mistake."""
+
+    name: str
+    other: str
+    images: int
+    right: list[int]
+    better: list[FlipOut]
+    worse: list[FlipOut]
 
 
 class OnnxQuery(Body):
@@ -119,13 +183,46 @@ def compare_models(path: PairPath) -> Response:
     """Metric by metric."""
     found = registry.compare(_get(path.name), _get(path.other))
     metrics = {
-        name: MetricPair(first=first, second=second, difference=difference)
+        name: MetricPair(first=first, second=second, difference=difference, favours=found.favours[name])
         for name, (first, second, difference) in found.metrics.items()
     }
     state = "same_snapshot" if found.same_snapshot else "other_snapshot"
     return answer(
         ComparisonOut(name=path.name, other=path.other, state=state, metrics=metrics, note=found.note)
     )
+
+
+@bp.get(
+    "/models/<name>/compare/<other>/images",
+    responses={"200": FlipsOut},
+    summary="Compare two models' answers",
+)
+def compare_answers(path: PairPath) -> Response:
+    """The images on which the second has fewer mistakes than the first (`better`), or more (`worse`)."""
+    first, second = (excerpts.judged(runtime(), _get(name)) for name in (path.name, path.other))
+    found = answers.flips(first, second)
+    sides = {
+        side: [FlipOut.model_validate(flip) for flip in getattr(found, side)] for side in ("better", "worse")
+    }
+    return answer(
+        FlipsOut(name=path.name, other=path.other, images=found.images, right=list(found.right), **sides)
+    )
+
+
+@bp.get("/models/<name>/answers", responses={"200": AnswersPage}, summary="Answers of the evaluation")
+def list_answers(path: NamePath, query: AnswersQuery) -> Response:
+    """One by one; none of a model that keeps no list of them."""
+    found = answers.of_cell(excerpts.judged(runtime(), _get(path.name)), query.truth, query.answer)
+    end = query.after + query.limit
+    items = [JudgedOut.model_validate(one) for one in found[query.after : end]]
+    return listing(items, end if len(found) > end else None)
+
+
+@bp.get("/models/<name>/levels", responses={"200": LevelsPage}, summary="From which confidence on to act")
+def list_levels(path: NamePath) -> Response:
+    """Of the answers of the evaluation, in steps of a hundredth."""
+    found = answers.levels(excerpts.judged(runtime(), _get(path.name)))
+    return listing([LevelOut.model_validate(level) for level in found], None)
 
 
 @bp.get("/models/<name>/bundle", responses={"200": dict(_FILE)}, summary="Download a model's bundle")

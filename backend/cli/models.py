@@ -58,14 +58,39 @@ def show_(shell: Shell, name: str) -> None:
 @models.command(cls=Verb, example="sightloop models compare flowers-1 flowers-2")
 @click.argument("first")
 @click.argument("second")
+@click.option("--images", is_flag=True, help="Also the images that only one of them gets right.")
 @pass_shell
-def compare(shell: Shell, first: str, second: str) -> None:
-    """Compare two models, metric by metric."""
-    found = shell.client.get(f"{named(_NOUN, first)}{named('/compare', second)[1:]}")
+def compare(shell: Shell, first: str, second: str, images: bool) -> None:
+    """Compare two models, metric by metric; with --images also image by image."""
+    address = f"{named(_NOUN, first)}{named('/compare', second)[1:]}"
+    found = shell.client.get(address)
+    if images:
+        found["answers"] = shell.client.get(f"{address}/images")
     if shell.json:
         answer(found)
         return
     _print_comparison(found)
+    if images:
+        _print_flips(found["answers"])
+
+
+def _print_flips(found: Resource) -> None:
+    right, other = found["right"]
+    click.echo(
+        f"Both were measured on {found['images']} images: {found['name']} makes no mistake on {right}, "
+        f"{found['other']} on {other}."
+    )
+    for side in ("better", "worse"):
+        for flip in found[side]:
+            before, after = (_wrong(flip[name]) for name in ("before", "after"))
+            click.echo(f"{side:<6}  {flip['key']}  {before} -> {after}")
+
+
+def _wrong(rows: list[Resource]) -> str:
+    """Of one answer the answer, of several how many are wrong."""
+    if len(rows) == 1:
+        return str(rows[0]["answer"])
+    return f"{sum(not row['right'] for row in rows)} wrong"
 
 
 def _print_comparison(found: Resource) -> None:

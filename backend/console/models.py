@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, request, send_file
+from sqlalchemy.orm import Session
 
+from backend.console import judging
 from backend.console.page import runtime, show, workspace_id
 from backend.errors import AppError
-from backend.models import excerpts, registry
+from backend.models import answers, excerpts, registry
 from backend.models.precision import onnx_file
 from backend.models.tables import Model
 
@@ -19,6 +23,8 @@ bp = Blueprint("models", __name__)
 PAGE = 50
 _MOST_CLASSES = 30  # of a confusion matrix that a page can show
 _SHADES = 9
+_OTHERS = 100  # models of the same dataset to compare with
+_FIRST_LEVEL = 80  # of the hundredths of confidence, where the slider stands at first
 
 
 @bp.get("/models")
@@ -33,20 +39,38 @@ def index() -> Response:
 @bp.get("/models/<name>")
 def detail(name: str) -> Response:
     """What is known of it; without its bundle, which the store may not hand out, what the database knows."""
-    model = _get(name)
+    with runtime().sessions() as session:
+        model = registry.get(session, workspace_id(), name)
+        others = [row.name for row in registry.of_dataset(session, model.dataset_id, limit=_OTHERS)]
+        values = _of_bundle(session, model)
+    return show("model.html", model=model, others=[other for other in others if other != name], **values)
+
+
+def _of_bundle(session: Session, model: Model) -> dict[str, Any]:
     try:
-        manifest, missing = excerpts.manifest(runtime(), model), ""
+        manifest = excerpts.manifest(runtime(), model)
+        levels = answers.levels(excerpts.judged(runtime(), model))
     except AppError as error:
-        return show("model.html", model=model, missing=str(error), details={}, plots=[], confusion=None)
-    return show(
-        "model.html",
-        model=model,
-        missing=missing,
-        manifest=manifest,
-        details=manifest.details,
-        plots=excerpts.plots(manifest),
-        confusion=_confusion(manifest.details),
-    )
+        return {
+            "missing": str(error),
+            "details": {},
+            "plots": [],
+            "confusion": None,
+            "levels": [],
+            "worst": [],
+        }
+    return {
+        "missing": "",
+        "manifest": manifest,
+        "details": manifest.details,
+        "plots": excerpts.plots(manifest),
+        "confusion": _confusion(manifest.details),
+        "worst": judging.worst(session, runtime().settings, model, manifest.details),
+        "levels": levels,
+        "level": levels[_FIRST_LEVEL] if levels else None,
+        "levels_json": json.dumps([asdict(level) for level in levels]),
+        "curves": judging.curves(levels),
+    }
 
 
 @bp.get("/models/<name>/plots/<plot>")

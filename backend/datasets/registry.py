@@ -168,6 +168,12 @@ def images(
     return session.scalars(query.order_by(Image.key).limit(_page(limit))).all()
 
 
+def images_of(session: Session, dataset_id: int, keys: Iterable[str]) -> dict[str, Image]:
+    """The images of these keys, those that have left the bucket too; at most some hundred of them."""
+    query = select(Image).where(Image.dataset_id == dataset_id, Image.key.in_(set(keys)))
+    return {image.key: image for image in session.scalars(query)}
+
+
 def findings_of(session: Session, dataset: Dataset, images: Iterable[Image]) -> dict[str, list[Finding]]:
     """The findings about each of these images, by its key."""
     found: dict[str, list[Finding]] = {}

@@ -1,18 +1,21 @@
-"""What pages show of a bundle: its manifest and plots, kept in a folder of this host so that a page need not
-fetch the whole bundle each time.
+"""What pages show of a bundle: its manifest, plots and answers, kept in a folder of this host so that a page
+need not fetch the whole bundle each time.
 """
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from backend.errors import ModelInvalid, NotFound
 from backend.models import registry
 from backend.models.tables import Model
 from backend.runtime import Runtime
-from plugins import bundle
+from plugins import answers, bundle
+from plugins.contract import Judged
 
 _PLOTS = "plots"
 
@@ -37,6 +40,23 @@ def plot(runtime: Runtime, model: Model, name: str) -> Path:
     return _folder(runtime, model) / _PLOTS / name
 
 
+def judged(runtime: Runtime, model: Model) -> Sequence[Judged]:
+    """The answers of the model's evaluation; none where they were not kept. Raises as `manifest`."""
+    path = _folder(runtime, model) / answers.FILE
+    if not path.is_file():
+        return ()
+    try:
+        return _read_answers(path)
+    except bundle.BundleError as error:
+        raise ModelInvalid(f"the answers of model {model.name!r} cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=8)
+def _read_answers(path: Path) -> Sequence[Judged]:
+    """A file in a folder that is named by its content's digest never changes."""
+    return answers.read(path)
+
+
 def _folder(runtime: Runtime, model: Model) -> Path:
     target = runtime.settings.data_dir / "excerpts" / model.digest
     if target.is_dir():
@@ -49,6 +69,8 @@ def _folder(runtime: Runtime, model: Model) -> Path:
         source, partial = archive.parent / "bundle", Path(scratch) / "excerpt"
         partial.mkdir()
         shutil.copy(source / bundle.MANIFEST, partial)
+        if (source / answers.FILE).is_file():
+            shutil.copy(source / answers.FILE, partial)
         if (source / _PLOTS).is_dir():
             shutil.copytree(source / _PLOTS, partial / _PLOTS)
         try:

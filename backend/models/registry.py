@@ -19,14 +19,20 @@ from backend.training.lifecycle import FINAL
 from backend.training.tables import TrainingTask
 from plugins import bundle
 
+_LOWER_IS_BETTER = frozenset({"log_loss", "ece", "brier", "character_error_rate"})
+_COUNTS = frozenset({"examples", "regions"})  # of what was measured on
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models side by side. `metrics` maps each metric that both have to (first, second, difference)."""
+    """Two models side by side. `metrics` maps each metric that both have to (first, second, difference);
+    `favours` says of each whether the second is better (1), worse (-1), or neither (0).
+    """
 
     first: Model
     second: Model
     metrics: dict[str, tuple[float, float, float]]
+    favours: dict[str, int]
     same_snapshot: bool
     note: str
 
@@ -69,7 +75,7 @@ def of_dataset(session: Session, dataset_id: int, *, limit: int) -> list[Model]:
 
 
 def compare(first: Model, second: Model) -> Comparison:
-    """Metric by metric; a difference above zero favours the second."""
+    """Metric by metric; each difference is the second minus the first."""
     shared = sorted(first.metrics.keys() & second.metrics.keys())
     metrics = {
         name: (first.metrics[name], second.metrics[name], second.metrics[name] - first.metrics[name])
@@ -81,7 +87,14 @@ def compare(first: Model, second: Model) -> Comparison:
         if same
         else "measured on different snapshots: small differences mean little"
     )
-    return Comparison(first, second, metrics, same, note)
+    favours = {name: _favour(name, difference) for name, (_, _, difference) in metrics.items()}
+    return Comparison(first, second, metrics, favours, same, note)
+
+
+def _favour(name: str, difference: float) -> int:
+    if name in _COUNTS or not difference:
+        return 0
+    return 1 if (difference > 0) != (name in _LOWER_IS_BETTER) else -1
 
 
 def delete(session: Session, model: Model) -> None:

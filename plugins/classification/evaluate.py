@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss, precision_recall_fscore_support
 
 from plugins.classification.intervals import figures, intervals, wilson
 from plugins.classification.reliability import brier, reliability
-from plugins.contract import Evaluation, Example, Prediction
+from plugins.contract import Evaluation, Example, Judged, Prediction
 
 _WORST = 50  # mistakes listed
 
@@ -61,7 +61,15 @@ def evaluate(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
         "mistakes": _mistakes(examples, predictions),
         **({"decisions": decisions} if decisions else {}),
     }
-    return Evaluation(metrics, details)
+    return Evaluation(metrics, details, _judged(examples, predictions))
+
+
+def _judged(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[Judged]:
+    firsts = [row.outputs[0] for row in predictions]
+    return [
+        Judged(one.key, str(one.label), first.label, float(first.conf), first.label == one.label)
+        for one, first in zip(examples, firsts, strict=True)
+    ]
 
 
 def _table(predictions: Sequence[Prediction], places: dict[str, int]) -> npt.NDArray[np.float64]:

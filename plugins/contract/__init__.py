@@ -31,6 +31,7 @@ from plugins.contract.predicting import (
     Evidence,
     Explainer,
     Familiar,
+    Judged,
     OpenPredictor,
     OpenPretrained,
     Output,
@@ -63,6 +64,7 @@ __all__ = [
     "Familiar",
     "Illustrate",
     "IllustrateMistakes",
+    "Judged",
     "Label",
     "Labeling",
     "OpenPredictor",
@@ -135,10 +137,12 @@ class Evaluation:
 
     `metrics` are finite numbers by name (`accuracy`, `macro_f1`, ...); the first key of `Plugin.headline`
     is the one that ranks models. `details` are JSON values (per class, confusion matrix, mistakes).
+    `answers` are all answers one by one, for whoever wants to look at them; none if a plugin keeps none.
     """
 
     metrics: Mapping[str, float]
     details: Mapping[str, Any] = field(default_factory=dict)
+    answers: Sequence[Judged] = ()
 
 
 @dataclass(frozen=True)

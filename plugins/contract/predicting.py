@@ -45,6 +45,21 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """One answer beside the truth: of the image `key`, or of one place in it.
+
+    `truth` is None where there was nothing to answer; `answer` is None where nothing was answered, and `conf`
+    is 0 then.
+    """
+
+    key: str
+    truth: str | None
+    answer: str | None
+    conf: float
+    right: bool
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Where in an image a model found what speaks for a class.
 

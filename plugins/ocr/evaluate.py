@@ -12,7 +12,7 @@ from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
-from plugins.contract import Evaluation, Example, Prediction
+from plugins.contract import Evaluation, Example, Judged, Prediction
 from plugins.ocr.matching import Pair, all_pairs
 from plugins.ocr.text import kind
 
@@ -55,7 +55,17 @@ def evaluate(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
         "untranscribed": sum(pair.region is not None and pair.truth is None for pair in every),
         "images_without_text": sum(not example.regions for example in examples),
     }
-    return Evaluation(metrics, details)
+    return Evaluation(metrics, details, _answers(examples, by_image))
+
+
+def _answers(examples: Sequence[Example], by_image: Sequence[Sequence[Pair]]) -> list[Judged]:
+    """Regions that nobody transcribed say nothing about reading."""
+    return [
+        Judged(example.key, pair.truth, pair.answer, float(pair.conf), pair.right)
+        for example, pairs in zip(examples, by_image, strict=True)
+        for pair in pairs
+        if pair.judged
+    ]
 
 
 def _is_right(pair: Pair) -> bool:

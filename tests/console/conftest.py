@@ -30,7 +30,8 @@ from backend.training.devices import Placement
 from backend.training.lifecycle import TaskState, advance
 from backend.training.registry import TaskRequest
 from backend.workspaces.tables import StorageConnection
-from plugins import bundle
+from plugins import answers, bundle
+from plugins.contract import Judged
 from tests.api.conftest import ADMIN, admin, api_sessions, app, settings, stranger
 
 __all__ = ["admin", "api_sessions", "app", "settings", "stranger"]
@@ -148,11 +149,17 @@ def _trained(session: Session, runtime: Runtime, dataset: Dataset) -> None:
             {"label": name, "precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 4}
             for name in label["labels"]
         ],
+        "mistakes": [{"key": f"{MARKUP}/0-0.jpg", "label": MARKUP, "predicted": RTL, "conf": 0.9}],
     }
     manifest = replace(_MANIFEST, model=label, details=details)
     folder = runtime.settings.data_dir / "excerpts" / "new"
     (folder / "plots").mkdir(parents=True)
     PillowImage.new("RGB", (60, 40), "white").save(folder / "plots" / "confusion.png")
+    given = [(RTL, 0.9, False), (MARKUP, 0.8, True), (MARKUP, 0.7, True), (RTL, 0.99, True), (RTL, 0.4, True)]
+    truths = [MARKUP] * 3 + [RTL] * 2
+    keys = [f"{MARKUP}/{number // 3}-{number % 3}.jpg" for number in range(5)]
+    rows = zip(keys, truths, given, strict=True)
+    answers.write(folder, [Judged(key, truth, *answer) for key, truth, answer in rows])
     manifest = bundle.write(folder, manifest).manifest
     folder.rename(folder.with_name(manifest.digest))
     model = Model(
