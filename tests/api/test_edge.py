@@ -23,6 +23,7 @@ _OPEN = {
     "/static/<path:filename>",
     # These ask for a signature and a secret of their own: see test_labeling.
     "/images/<signed>",
+    "/thumbnails/<signed>",
     "/hooks/label-studio/<int:project_id>",
 }
 _ROUTE_VALUES = {
@@ -38,8 +39,8 @@ _ROUTE_VALUES = {
 def _routes(app: Flask) -> list[tuple[str, str]]:
     routes = []
     for rule in app.url_map.iter_rules():
-        # The console's pages ask for a session: see tests/console/test_session.py.
-        if rule.rule not in _OPEN and not rule.endpoint.startswith("console."):
+        # The console's pages ask for a session (tests/console/test_session.py), phones for a signed link.
+        if rule.rule not in _OPEN and not rule.endpoint.startswith(("console.", "phone.")):
             path = re.sub(r"<(?:\w+:)?(\w+)>", lambda match: _ROUTE_VALUES[match[1]], rule.rule)
             routes += [(method, path) for method in rule.methods or () if method not in ("HEAD", "OPTIONS")]
     return routes
