@@ -28,7 +28,7 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: line.update(f"{title}: {text}")
 
 
-@click.command(cls=Verb, example="sightloop up\nsightloop up --port 9000 --no-label-studio")
+@click.command(cls=Verb, example="sightloop up\nsightloop up --host 0.0.0.0 --https")
 @click.option(
     "--port",
     type=click.IntRange(LOWEST, HIGHEST),
@@ -38,6 +38,12 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
     "--host",
     metavar="ADDRESS",
     help="IPv4 address that the API and the services listen on. [default: 127.0.0.1, or as before]",
+)
+@click.option(
+    "--https/--no-https",
+    default=None,
+    help="Whether other machines reach the console and the API by https, with a certificate made here: "
+    "phones give pages the camera over https only. [default: without, or as before]",
 )
 @click.option(
     "--label-studio/--no-label-studio",
@@ -54,13 +60,18 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
 )
 @pass_shell
 def up(
-    shell: Shell, port: int | None, host: str | None, label_studio: bool | None, label_studio_wait: float
+    shell: Shell,
+    port: int | None,
+    host: str | None,
+    https: bool | None,
+    label_studio: bool | None,
+    label_studio_wait: float,
 ) -> None:
     """Start everything on this machine and wait until it answers.
 
     Running it again starts what does not run; the data directory keeps its ports, keys and data.
     """
-    wanted = lifecycle.Wanted(port, host, label_studio, label_studio_wait)
+    wanted = lifecycle.Wanted(port, host, label_studio, label_studio_wait, https)
     with _progress("Starting") as report:
         started = lifecycle.up(shell.home, wanted, lifecycle.environment(), report)
     choices = _choices(shell)
@@ -71,11 +82,19 @@ def up(
     click.echo("Sightloop is up." if started else "Sightloop is running already.")
     _print_where(where)
     if choices.host != LOOPBACK:
-        click.echo(
-            f"The API listens on {choices.host}: anyone who reaches this machine can try tokens there. "
-            "Put a TLS proxy in front.",
-            err=True,
+        click.echo(_warning(choices), err=True)
+
+
+def _warning(choices: Choices) -> str:
+    if choices.https:
+        return (
+            f"Services and Label Studio listen on {choices.host} without TLS. Browsers warn once of the "
+            "console's certificate, which was made here."
         )
+    return (
+        f"The API listens on {choices.host}: anyone who reaches this machine can try tokens there. "
+        "Put a TLS proxy in front."
+    )
 
 
 def _choices(shell: Shell) -> Choices:
@@ -87,6 +106,8 @@ def _print_where(where: dict[str, Any]) -> None:
     state = "" if found["state"] == "running" else f" ({found['state']})"
     lines = {
         "Console": where["console"],
+        "By https": where["https"],
+        "Phones": where["phone"] or "cannot reach it; see --host and --https",
         "API": where["api"],
         "Token": f"in {where['token_file']}",
         "Label Studio": f"{found['url']}{state}",
@@ -96,6 +117,8 @@ def _print_where(where: dict[str, Any]) -> None:
         "Data": where["data_dir"],
     }
     for name, value in lines.items():
+        if value is None:
+            continue
         click.echo(f"  {name:<14} {value}")
         if name == "Label Studio" and "user" in found:
             click.echo(f"  {'':<14} {found['user']}, password in {found['password_file']}")

@@ -7,6 +7,7 @@ from jinja2 import StrictUndefined
 
 from backend.console import (
     assets,
+    authority,
     browsing,
     datasets,
     home,
@@ -57,6 +58,7 @@ def install(app: Flask, settings: Settings) -> None:
     )
     session.install(app, settings)
     app.register_blueprint(assets.bp)
+    app.register_blueprint(authority.bp)
     app.register_blueprint(bp)
     phone.install(app)
 

@@ -32,11 +32,13 @@ _OWN_PATH = re.compile(r"/(?:[A-Za-z0-9_?-][A-Za-z0-9_./?=&%-]*)?")
 def install(app: Flask, settings: Settings) -> None:
     """Configure cookies and CSRF. The key is derived: what signs cookies opens no stored credential."""
     app.secret_key = hmac.digest(settings.secret_key.encode(), b"sightloop.console", hashlib.sha256)
+    secure = base_url(settings).startswith("https://")
     app.config.update(
-        SESSION_COOKIE_NAME="sightloop",
+        # The prefix keeps whoever can only speak for http from setting it (RFC 6265bis, section 4.1.3.2).
+        SESSION_COOKIE_NAME="__Host-sightloop" if secure else "sightloop",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
-        SESSION_COOKIE_SECURE=base_url(settings).startswith("https://"),
+        SESSION_COOKIE_SECURE=secure,
         PERMANENT_SESSION_LIFETIME=_LIFETIME,
         WTF_CSRF_CHECK_DEFAULT=False,  # the API has bearer tokens and no cookie; the guard asks for its pages
         WTF_CSRF_TIME_LIMIT=None,

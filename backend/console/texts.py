@@ -210,9 +210,11 @@ ENGLISH = {
     "trials.open_here": "Open it here",
     "trials.until": "Holds until {until}",
     "trials.unreachable": "Phones cannot reach this console: it listens for this machine alone. To let them, "
-    "run sightloop down, then sightloop up --host 0.0.0.0. The link works on this computer.",
+    "run sightloop down, then sightloop up --host 0.0.0.0 --https. The link works on this computer.",
     "trials.no_https": "Without https phones give the page no camera, and it takes photos instead. "
-    "For the live picture, put a TLS proxy in front of the console.",
+    "For the live picture, run sightloop down, then sightloop up --host 0.0.0.0 --https.",
+    "trials.certificate": "This console's certificate was made on its own machine, so phones warn of it. "
+    "Go on all the same, or install the certificate of its authority on the phone:",
     "trials.make": "Make a link",
     "trials.minutes": "It holds for",
     "trials.minutes.15": "15 minutes",

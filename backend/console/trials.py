@@ -7,6 +7,7 @@ from flask import Blueprint, Response, request, url_for
 from markupsafe import Markup
 
 from backend import addresses
+from backend.console import authority
 from backend.console.page import act, runtime, show, workspace_id
 from backend.console.texts import text
 from backend.datasets.tables import Dataset
@@ -41,6 +42,7 @@ def links(name: str) -> Response:
         trials=trials,
         paths=paths,
         base=base or "",
+        authority=(base or "") + authority.PATH if authority.file(settings).is_file() else "",
         newest=newest,
         code=_qr(newest) if newest and base else "",
         lifetimes=_LIFETIMES,

@@ -22,21 +22,22 @@ def put_colours(app: Flask) -> None:
     """
     furnish(app)
     folder = app.extensions["sightloop"].settings.data_dir / "made"
-    _keep(app, bundles.classifier(folder, "parts-v1"))
+    keep(app, bundles.classifier(folder, "parts-v1"))
 
 
 def put_reader(app: Flask) -> None:
     """The same with a model of the plugin `reading`, which says the colours of an image's halves."""
     furnish(app)
     folder = app.extensions["sightloop"].settings.data_dir
-    _keep(app, bundles.reader(folder / "made", "parts-v1", hold=folder / "no-such-file"))
+    keep(app, bundles.reader(folder / "made", "parts-v1", hold=folder / "no-such-file"))
 
 
-def _keep(app: Flask, made: Bundle) -> None:
+def keep(app: Flask, made: Bundle) -> None:
+    """Let `parts-v1` of a furnished app have this bundle, which is kept where those on trial are."""
     runtime: Runtime = app.extensions["sightloop"]
     kept = runtime.settings.data_dir / "trials" / made.manifest.digest
     kept.parent.mkdir()
-    shutil.move(made.folder, kept)
+    shutil.copytree(made.folder, kept)
     with transaction(runtime.sessions) as session:
         session.execute(update(Model).values(digest=made.manifest.digest, plugin=made.manifest.plugin))
 

@@ -126,10 +126,11 @@ def address(choices: Choices) -> Verdict:
     """Who can reach the API and the services."""
     if ports.reachable(choices.host) == choices.host == ports.LOOPBACK:
         return Verdict("address", OK, f"the API listens on {choices.host}, for this machine only")
+    plain = "services and Label Studio" if choices.https else "the API and the services"
     return Verdict(
         "address",
         WARNING,
-        f"the API and the services listen on {choices.host}, without TLS",
+        f"{plain} listen on {choices.host}, without TLS",
         "put a TLS proxy in front, or go back with `sightloop down` and `sightloop up --host 127.0.0.1`",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -11,9 +12,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from backend.cli.embedded import programs
+from backend.cli.embedded import certificates, programs
 from backend.cli.embedded.home import Choices, Home
-from backend.cli.embedded.ports import LOOPBACK, Ports
+from backend.cli.embedded.ports import LOOPBACK, Ports, reachable
 
 Check = Callable[[], str | None]
 
@@ -27,6 +28,7 @@ def checks(home: Home, choices: Choices) -> Mapping[str, Check]:
         programs.VALKEY: lambda: valkey_answers(redis),
         programs.STORE: lambda: store_answers(ports),
         programs.API: lambda: api_is_ready(programs.api_url(choices)),
+        programs.API_HTTPS: lambda: https_is_ready(home, choices),
         programs.LABEL_STUDIO: lambda: label_studio_answers(programs.label_studio_url(choices)),
         programs.ML_BACKEND: lambda: ml_backend_answers(programs.ml_backend_url(choices)),
         **workers,
@@ -63,10 +65,20 @@ def store_answers(ports: Ports) -> str | None:
     return None if topology.get("Max") else "the object store has no room, or is still starting"
 
 
-def api_is_ready(url: str) -> str | None:
+def https_is_ready(home: Home, choices: Choices) -> str | None:
+    """The same by https, with a certificate that its authority vouches for."""
+    url = f"https://{reachable(choices.host)}:{Ports(choices.port).https}"
+    try:
+        trusted = ssl.create_default_context(cafile=certificates.files(home).authority)
+    except OSError as error:
+        return f"the certificate of https cannot be read ({error})"
+    return api_is_ready(url, trusted)
+
+
+def api_is_ready(url: str, verify: ssl.SSLContext | bool = True) -> str | None:
     """`/health/ready` says 200; otherwise its own reason."""
     try:
-        answer = httpx.get(f"{url}/health/ready", timeout=5, trust_env=False)
+        answer = httpx.get(f"{url}/health/ready", timeout=5, trust_env=False, verify=verify)
     except httpx.HTTPError as error:
         return f"the API does not answer ({type(error).__name__})"
     if answer.status_code == httpx.codes.OK:

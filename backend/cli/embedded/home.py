@@ -41,13 +41,15 @@ _SECRETS: dict[str, Callable[[], str]] = {
 @dataclass(frozen=True)
 class Choices:
     """What `sightloop up` was told and keeps: the base port, the address that the API listens on, whether
-    Label Studio is part of the stack and, if it is not, the URL of the user's own (or nothing).
+    Label Studio is part of the stack and, if it is not, the URL of the user's own (or nothing), and whether
+    the console is also served by https.
     """
 
     port: int
     host: str
     label_studio: bool = True
     own_label_studio: str = ""
+    https: bool = False
 
     @property
     def labels(self) -> bool:
@@ -109,6 +111,7 @@ class Home:
                 host=str(found["host"]),
                 label_studio=bool(found.get("label_studio", True)),  # absent before there was one
                 own_label_studio=str(found.get("own_label_studio", "")),
+                https=bool(found.get("https", False)),
             )
         except FileNotFoundError:
             return None

@@ -7,9 +7,11 @@ from typing import Any
 
 import psutil
 
+from backend import addresses
 from backend.cli.embedded import health, labelstudio, ports, programs, supervision
 from backend.cli.embedded.home import Choices, Home
 from backend.cli.embedded.supervision import Process, full_name
+from backend.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def describe(home: Home, choices: Choices) -> dict[str, Any]:
     url = programs.api_url(choices)
     return {
         "console": url,
+        "https": programs.https_url(choices) or None,
+        "phone": addresses.for_phones(_told(choices), url),
         "api": f"{url}/api/v1",
         "label_studio": _label_studio(home, choices),
         "s3": {
@@ -95,6 +99,13 @@ def describe(home: Home, choices: Choices) -> dict[str, Any]:
         "token_file": str(home.token_file),
         "data_dir": str(home.path),
     }
+
+
+def _told(choices: Choices) -> Settings:
+    """What the API of this stack goes by."""
+    inward = addresses.is_loopback(choices.host)
+    url = "" if inward else programs.https_url(choices)
+    return Settings(host=choices.host, port=choices.port, phone_url=url)
 
 
 def _label_studio(home: Home, choices: Choices) -> dict[str, str] | None:

@@ -33,6 +33,7 @@ class Wanted:
     host: str | None = None
     label_studio: bool | None = None
     wait: float = 60.0
+    https: bool | None = None
 
 
 def up(home: Home, wanted: Wanted, shell: Mapping[str, str], report: Report) -> bool:
@@ -79,11 +80,12 @@ def _choices(home: Home, wanted: Wanted, shell: Mapping[str, str], running: Supe
         host=wanted.host or before.host,
         label_studio=with_label_studio,
         own_label_studio="" if with_label_studio else own or before.own_label_studio,
+        https=before.https if wanted.https is None else wanted.https,
     )
     if running and kept and chosen != kept:
         raise StartFailed(
             f"the stack of {home.path} runs on {kept.host} port {kept.port}; "
-            "run `sightloop down` before you give it another address or another Label Studio"
+            "run `sightloop down` before you give it another address, https or another Label Studio"
         )
     _keep_own_token(home, chosen, shell)
     return chosen
@@ -123,9 +125,10 @@ def _start(
     report("bringing the database up to date")
     _migrate(home, choices, shell)
     _await(home, supervisor, checks, (programs.VALKEY,), report)
-    for name in (programs.API, *programs.WORKERS):
+    doors = (programs.API, programs.API_HTTPS) if choices.https else (programs.API,)
+    for name in (*doors, *programs.WORKERS):
         supervisor.start(name)
-    _await(home, supervisor, checks, (programs.STORE, programs.API), report)
+    _await(home, supervisor, checks, (programs.STORE, *doors), report)
     last = (programs.HOST, programs.ML_BACKEND) if choices.labels else (programs.HOST,)
     for name in last:
         _start_program(home, supervisor, name)

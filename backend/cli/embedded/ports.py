@@ -62,13 +62,19 @@ class Ports:
         return self.base + 11
 
     @property
+    def https(self) -> int:
+        """The console and the REST API by https."""
+        return self.base + 12
+
+    @property
     def services(self) -> str:
         """The range in which the model host gives each instance a port."""
         return f"{self.base + 20}-{self.base + 99}"
 
     def fixed(self) -> list[int]:
         """Every port that is listened on as soon as the stack runs."""
-        return [self.api, self.s3, self.valkey, *self.store.values(), self.label_studio, self.ml_backend]
+        outward = (self.api, self.label_studio, self.ml_backend, self.https)
+        return [*outward, self.s3, self.valkey, *self.store.values()]
 
 
 def reachable(host: str) -> str:
@@ -83,7 +89,8 @@ def reachable(host: str) -> str:
 def require_free(ports: Ports, host: str) -> None:
     """Raises `PortTaken` when something else listens on a port of the plan."""
     for port in ports.fixed():
-        address = host if port in (ports.api, ports.label_studio, ports.ml_backend) else LOOPBACK
+        outward = (ports.api, ports.label_studio, ports.ml_backend, ports.https)
+        address = host if port in outward else LOOPBACK
         if not _is_free(address, port):
             raise PortTaken(
                 f"port {port} is taken by {_owner(port)}; "

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.cli.embedded import binaries, labelstudio
+from backend.addresses import is_loopback, lan_address
+from backend.cli.embedded import binaries, certificates, labelstudio
 from backend.cli.embedded.home import Choices, Home, write_private
 from backend.cli.embedded.ports import LOOPBACK, Ports, reachable
 
-VALKEY, STORE, API, HOST = "valkey", "store", "api", "host"
+VALKEY, STORE, API, API_HTTPS, HOST = "valkey", "store", "api", "api-https", "host"
 LABEL_STUDIO, ML_BACKEND = "label-studio", "ml-backend"
 WORKERS = ("worker-train", "worker-data")
-NAMES = (VALKEY, STORE, API, *WORKERS, HOST, ML_BACKEND, LABEL_STUDIO)
+NAMES = (VALKEY, STORE, API, API_HTTPS, *WORKERS, HOST, ML_BACKEND, LABEL_STUDIO)
 
 # What the stack decides; the rest of SIGHTLOOP_* is taken over from the shell that ran `up`.
 _DECIDED = frozenset(
@@ -51,7 +52,23 @@ def cores() -> int:
 
 def api_url(choices: Choices) -> str:
     """The base URL at which programs on this machine reach the API."""
-    return f"http://{reachable(choices.host)}:{choices.port}"
+    return f"http://{reachable(_plain_host(choices))}:{choices.port}"
+
+
+def _plain_host(choices: Choices) -> str:
+    """Where the API answers without TLS: with https to this machine alone, unless a Label Studio of the
+    user, which may be elsewhere, has to reach it.
+    """
+    return LOOPBACK if choices.https and not choices.own_label_studio else choices.host
+
+
+def https_url(choices: Choices) -> str:
+    """The base URL at which phones and other machines reach the console by https; empty without it."""
+    if not choices.https:
+        return ""
+    everywhere = choices.host in ("0.0.0.0", "::")
+    host = (lan_address() or LOOPBACK) if everywhere else reachable(choices.host)
+    return f"https://{host}:{Ports(choices.port).https}"
 
 
 def label_studio_url(choices: Choices) -> str:
@@ -70,10 +87,8 @@ def ml_backend_url(choices: Choices) -> str:
 
 def names(choices: Choices) -> tuple[str, ...]:
     """The programs of this stack."""
-    left_out = set() if choices.labels else {ML_BACKEND}
-    return tuple(
-        name for name in NAMES if name not in left_out | (set() if choices.label_studio else {LABEL_STUDIO})
-    )
+    there = {API_HTTPS: choices.https, ML_BACKEND: choices.labels, LABEL_STUDIO: choices.label_studio}
+    return tuple(name for name in NAMES if there.get(name, True))
 
 
 def redis_url(home: Home, ports: Ports) -> str:
@@ -91,6 +106,7 @@ def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str])
     }
     return (
         kept
+        | _phones(choices, kept)
         | _labeling(home, choices, kept)
         | {
             "SIGHTLOOP_DATA_DIR": str(home.path),
@@ -106,6 +122,14 @@ def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str])
             "SIGHTLOOP_S3_SECRET_KEY": home.secret("s3-secret-key"),
         }
     )
+
+
+def _phones(choices: Choices, kept: Mapping[str, str]) -> dict[str, str]:
+    """How phones reach the console, unless the user has said how they or all browsers do."""
+    told = kept.keys() & {"SIGHTLOOP_PHONE_URL", "SIGHTLOOP_PUBLIC_URL"}
+    if told or not choices.https or is_loopback(choices.host):
+        return {}
+    return {"SIGHTLOOP_PHONE_URL": https_url(choices)}
 
 
 def _labeling(home: Home, choices: Choices, kept: Mapping[str, str]) -> dict[str, str]:
@@ -136,6 +160,7 @@ def programs(home: Home, choices: Choices, shell: Mapping[str, str]) -> list[Pro
         _valkey(home),
         _store(home, Ports(choices.port)),
         _api(home, choices, settings),
+        *([_api_https(home, choices, settings)] if choices.https else []),
         *(_worker(home, name, settings) for name in WORKERS),
         _host(home, choices, shell),
         *([_ml_backend(home, choices, settings)] if choices.labels else []),
@@ -144,8 +169,11 @@ def programs(home: Home, choices: Choices, shell: Mapping[str, str]) -> list[Pro
 
 
 def write_configurations(home: Home, choices: Choices) -> None:
-    """Write what valkey and the object store read."""
+    """Write what valkey, the object store and https read."""
     ports = Ports(choices.port)
+    if choices.https:
+        hosts = [] if choices.host in ("0.0.0.0", "::") else [choices.host]
+        certificates.ensure(home, [*certificates.own_hosts(), *hosts])
     write_private(home.path / "valkey" / "valkey.conf", _valkey_configuration(home, ports))
     access = {"accessKey": home.secret("s3-access-key"), "secretKey": home.secret("s3-secret-key")}
     identity = {
@@ -221,22 +249,30 @@ def _store(home: Home, ports: Ports) -> Program:
 
 
 def _api(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
-    options = [
-        "--bind",
-        f"{_bracketed(choices.host)}:{choices.port}",
-        "--worker-class",
-        "gthread",
-        "--workers",
-        "2",
-        "--threads",
-        "8",
-    ]
+    command = _gunicorn(f"{_bracketed(_plain_host(choices))}:{choices.port}", workers=2)
+    return Program(API, 30, command, home.path, {**settings, "OMP_NUM_THREADS": "1"}, stop_seconds=15)
+
+
+def _api_https(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
+    """The same app behind TLS. The other door stays as it is: the stack's own programs use it."""
+    found = certificates.files(home)
+    command = _gunicorn(
+        f"{_bracketed(choices.host)}:{Ports(choices.port).https}",
+        *("--certfile", str(found.chain), "--keyfile", str(found.key)),
+        workers=1,
+    )
+    # By this the app knows that its cookies are for https only.
+    own = {"SIGHTLOOP_PUBLIC_URL": https_url(choices), **settings, "OMP_NUM_THREADS": "1"}
+    return Program(API_HTTPS, 31, command, home.path, own, stop_seconds=15)
+
+
+def _gunicorn(bind: str, *more: str, workers: int) -> tuple[str, ...]:
+    options = ["--bind", bind, "--worker-class", "gthread", "--workers", str(workers), "--threads", "8"]
     options += ["--timeout", "60", "--graceful-timeout", "3", "--keep-alive", "5", "--no-control-socket"]
     if os.path.isdir("/dev/shm"):
         options += ["--worker-tmp-dir", "/dev/shm"]  # a busy disk must not look like a stuck worker
-    options += ["--config", "python:backend.cli.embedded.apiserver"]
-    command = (sys.executable, "-m", "gunicorn", *options, "backend.app:create_app()")
-    return Program(API, 30, command, home.path, {**settings, "OMP_NUM_THREADS": "1"}, stop_seconds=15)
+    options += ["--config", "python:backend.cli.embedded.apiserver", *more]
+    return (sys.executable, "-m", "gunicorn", *options, "backend.app:create_app()")
 
 
 def _worker(home: Home, name: str, settings: Mapping[str, str]) -> Program:

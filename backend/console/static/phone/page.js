@@ -4,7 +4,8 @@ import { draw, mark, ofFile, startCamera } from "./pictures.js";
 
 const SHOWN = 3; // classes
 const MOST = 1600; // pixels of the longer side that are looked at
-const PAUSE = { phone: 0, server: 250 }; // milliseconds between two pictures of the camera
+const ACROSS = { classes: 640, texts: 1280 }; // pixels of the camera: small letters need more
+const PAUSE = 250; // milliseconds between two pictures that are sent to the server
 const BUSY = 3000; // milliseconds after a refusal
 const SETTLE = 0.8; // weight of the past in the pace that is shown
 
@@ -91,7 +92,7 @@ async function watch() {
     draw(video, frame, MOST);
     shape(frame);
     const answered = await look(frame);
-    await wait(answered ? PAUSE[onServer() ? "server" : "phone"] : BUSY);
+    if (!answered || onServer()) await wait(answered ? PAUSE : BUSY);
     const now = 1000 / (performance.now() - began);
     pace = pace ? SETTLE * pace + (1 - SETTLE) * now : now;
   }
@@ -148,7 +149,7 @@ async function openCamera() {
   }
   say(texts.camera);
   try {
-    await startCamera(video);
+    await startCamera(video, ACROSS[config.reads ? "texts" : "classes"]);
   } catch (error) {
     say(filled(texts.no_camera, { reason: error.name }));
     return;

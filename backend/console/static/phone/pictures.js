@@ -2,9 +2,9 @@
 
 const INK = "#066fd1";
 
-// Starts the camera at the back. Raises what `getUserMedia` does.
-export async function startCamera(video) {
-  const wanted = { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 720 } };
+// Starts the camera at the back, with about that many pixels across. Raises what `getUserMedia` does.
+export async function startCamera(video, across) {
+  const wanted = { facingMode: "environment", width: { ideal: across }, height: { ideal: across * 0.75 } };
   video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted, audio: false });
   await video.play();
 }

@@ -19,7 +19,11 @@ async function open({ model, familiar, device: described }) {
     return response.arrayBuffer();
   };
   if (device.familiar) known = { ...device.familiar, data: new Float32Array(await fetched(familiar)) };
-  session = await ort.InferenceSession.create(new Uint8Array(await fetched(model)), { executionProviders: ["wasm"] });
+  session = await ort.InferenceSession.create(new Uint8Array(await fetched(model)), {
+    executionProviders: ["wasm"],
+    // Threads that spin while they wait take the time of whatever draws the page, and the battery.
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
+  });
   return { ready: { threads: ort.env.wasm.numThreads } };
 }
 
