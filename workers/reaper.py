@@ -12,6 +12,7 @@ import structlog
 from backend.datasets import operations
 from backend.db import now, transaction
 from backend.label_studio import registry as labeling
+from backend.models import removal
 from backend.queue import DATA, RUN_OPERATION, RUN_TRAINING, enqueue, is_live
 from backend.runtime import Runtime
 from backend.services import usage
@@ -32,6 +33,7 @@ def reap(runtime: Runtime) -> None:
     _requeue_operations(runtime)
     _reconcile_labels(runtime)
     usage.note_due(runtime)
+    removal.sweep(runtime)
 
 
 def _lose_tasks(runtime: Runtime) -> None:

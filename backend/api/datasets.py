@@ -7,7 +7,6 @@ from typing import Any
 
 from flask import Response
 from pydantic import BaseModel, Field
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.api.edge import runtime, workspace_id
@@ -23,14 +22,12 @@ from backend.api.schemas import (
     blueprint,
     listing,
     next_cursor,
-    no_content,
 )
-from backend.datasets import operations, registry
+from backend.datasets import operations, registry, removal
 from backend.datasets.launching import launch_operation
 from backend.datasets.tables import Dataset, Operation
 from backend.db import transaction
-from backend.errors import InUse, NotFound
-from backend.training.tables import TrainingTask
+from backend.errors import NotFound
 from backend.workspaces import registry as workspaces
 from backend.workspaces.tables import DEFAULT_CONNECTION
 from plugins import registry as plugins
@@ -98,6 +95,22 @@ class DatasetPage(Out):
 
     items: list[DatasetOut]
     next: str | None
+
+
+class DeleteQuery(Body):
+    """What goes with a dataset."""
+
+    with_models: bool = Field(False, description="also delete the models that were trained on it")
+
+
+class DatasetDeleted(Out):
+    """What went with a dataset; `label_studio` is the address of its project, which stays."""
+
+    name: str
+    state: str = "deleted"
+    models: list[str]
+    tasks: list[str]
+    label_studio: str
 
 
 class OperationOut(Out):
@@ -233,16 +246,20 @@ def show_dataset(path: NamePath) -> Response:
     return answer(_detail(path.name))
 
 
-@bp.delete("/datasets/<name>", responses={"204": None}, summary="Delete a dataset")
-def delete_dataset(path: NamePath) -> Response:
-    """Forgets the index; the images stay in the bucket. Refused while training tasks refer to it."""
-    with transaction(runtime().sessions) as session:
-        dataset = registry.get(session, workspace_id(), path.name)
-        tasks = session.scalars(select(TrainingTask.name).where(TrainingTask.dataset_id == dataset.id)).all()
-        if tasks:
-            raise InUse(f"training tasks {', '.join(tasks[:5])} were made from dataset {path.name!r}")
-        registry.delete(session, dataset)
-    return no_content()
+@bp.delete("/datasets/<name>", responses={"200": DatasetDeleted}, summary="Delete a dataset")
+def delete_dataset(path: NamePath, query: DeleteQuery) -> Response:
+    """Forgets its index, labels and training tasks; the images stay in the bucket, and the project in Label
+    Studio. Refused while anything works on it, and while it has models unless they are to go too.
+    """
+    gone = removal.delete(runtime(), workspace_id(), path.name, with_models=query.with_models)
+    return answer(
+        DatasetDeleted(
+            name=path.name,
+            models=list(gone.models),
+            tasks=list(gone.tasks),
+            label_studio=gone.label_studio,
+        )
+    )
 
 
 @bp.post("/datasets/<name>/sync", responses={"202": OperationOut}, summary="Sync a dataset")

@@ -23,8 +23,7 @@ from backend.api.schemas import (
     next_cursor,
     no_content,
 )
-from backend.db import transaction
-from backend.models import answers, excerpts, registry
+from backend.models import answers, excerpts, registry, removal
 from backend.models.precision import Precision, onnx_file
 from backend.models.tables import Model
 
@@ -246,7 +245,8 @@ def _verified(name: str) -> AbstractContextManager[Path]:
 
 @bp.delete("/models/<name>", responses={"204": None}, summary="Delete a model")
 def delete_model(path: NamePath) -> Response:
-    """Refused while a service serves it."""
-    with transaction(runtime().sessions) as session:
-        registry.delete(session, registry.get(session, workspace_id(), path.name))
+    """With its bundle. Refused while a service serves it or a training starts from it; the dataset's current
+    model is then the newest good one before it.
+    """
+    removal.delete(runtime(), workspace_id(), path.name)
     return no_content()

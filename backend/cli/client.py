@@ -45,9 +45,9 @@ class Client:
         """PATCH with a JSON object."""
         return self._json(self._send("PATCH", path, json=body))
 
-    def delete(self, path: str) -> Resource:
+    def delete(self, path: str, **query: Any) -> Resource:
         """DELETE; what the API answers, or nothing."""
-        return self._json(self._send("DELETE", path))
+        return self._json(self._send("DELETE", path, params=query))
 
     def items(self, path: str, **query: Any) -> Iterator[Resource]:
         """Every item of a list, page by page."""

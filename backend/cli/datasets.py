@@ -69,13 +69,17 @@ def show_(shell: Shell, name: str) -> None:
 
 @datasets.command(cls=Verb, example="sightloop datasets delete flowers")
 @click.argument("name")
+@click.option("--with-models", is_flag=True, help="Also delete the models that were trained on it.")
 @pass_shell
-def delete(shell: Shell, name: str) -> None:
-    """Delete a dataset: its index and findings. The bucket is left as it is."""
-    shell.client.delete(named(_NOUN, name))
-    show.done(
-        shell, {"name": name, "state": "deleted"}, f"Dataset {name} is deleted; the bucket is unchanged."
-    )
+def delete(shell: Shell, name: str, with_models: bool) -> None:
+    """Delete a dataset: its index, labels and training tasks. The bucket is left as it is.
+
+    Refused while a sync or a training works on it, while it has models (see --with-models), and while one of
+    these is served. A project in Label Studio stays there with its annotations.
+    """
+    gone = shell.client.delete(named(_NOUN, name), with_models=str(with_models).lower())
+    stays = f" Its Label Studio project stays: {gone['label_studio']}" if gone["label_studio"] else ""
+    show.done(shell, gone, f"Dataset {name} is deleted; the bucket is unchanged.{stays}")
 
 
 @datasets.command(cls=Verb, example="sightloop datasets sync flowers")

@@ -15,6 +15,7 @@ from backend.console import (
     models,
     observing,
     phone,
+    removing,
     services,
     session,
     stores,
@@ -40,6 +41,7 @@ _NOUNS = (
     stores,
     trying,
     observing,
+    removing,
     wizards,
 )
 

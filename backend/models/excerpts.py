@@ -51,6 +51,11 @@ def judged(runtime: Runtime, model: Model) -> Sequence[Judged]:
         raise ModelInvalid(f"the answers of model {model.name!r} cannot be read: {error}") from None
 
 
+def forget(runtime: Runtime, bundle_key: str) -> None:
+    """Remove what this host keeps of a bundle that is gone."""
+    shutil.rmtree(runtime.settings.data_dir / "excerpts" / Path(bundle_key).stem, ignore_errors=True)
+
+
 @lru_cache(maxsize=8)
 def _read_answers(path: Path) -> Sequence[Judged]:
     """A file in a folder that is named by its content's digest never changes."""

@@ -98,7 +98,7 @@ def _favour(name: str, difference: float) -> int:
 
 
 def delete(session: Session, model: Model) -> None:
-    """Forget the model; its bundle stays as long as another model has the same. Raises `InUse`."""
+    """Forget the row; see `removal` for the bundle. Raises `InUse`."""
     users = session.scalars(select(Service.name).where(Service.model_id == model.id)).all()
     if users:
         raise InUse(

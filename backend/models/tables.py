@@ -1,4 +1,4 @@
-"""The table of models."""
+"""The tables of models and of what deleted ones have left behind."""
 
 from __future__ import annotations
 
@@ -48,3 +48,12 @@ class Model(Base):
     def served(self) -> str:
         """Whether fp32 or int8 is served and why; empty where nothing else was tried."""
         return precision.in_words(self.facts)
+
+
+class StaleObject(Base):
+    """An object in the bucket of bundles that nothing refers to any more and that is still to be removed."""
+
+    __tablename__ = "stale_objects"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), unique=True)

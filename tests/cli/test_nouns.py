@@ -35,7 +35,8 @@ def test_a_dataset_from_creation_to_deletion(stack: Stack, tmp_path: Path) -> No
     shown = stack.json("datasets", "show", "life")
     assert (shown["images"], shown["usable"]) == (1, 0)
     assert "images       1" in stack.run("datasets", "show", "life")
-    assert stack.json("datasets", "delete", "life") == {"name": "life", "state": "deleted"}
+    gone = stack.json("datasets", "delete", "life", "--with-models")
+    assert gone == {"name": "life", "state": "deleted", "models": [], "tasks": [], "label_studio": ""}
     assert _refusal(stack, "datasets", "show", "life") == "not_found"
 
 

@@ -90,7 +90,7 @@ def test_two_models_are_compared_number_by_number_and_image_by_image(furnished: 
     assert "measured on different snapshots" in page
     assert "+0.025" in page and "+0.19" in page
     assert page.count("state-green") == 1 and page.count("state-red") == 1
-    assert "3 images measured by both; right on 2: parts-v1, on 2: parts-v9." in page
+    assert "3 images measured by both: parts-v1 is right on 2, parts-v9 on 2." in page
     assert "Better with parts-v9: 1 images" in page and "Worse with parts-v9: 1 images" in page
     assert page.count('<a class="framed"') == 2 and MARKUP not in page
     assert "No image was measured by both" not in page

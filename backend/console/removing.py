@@ -1,0 +1,82 @@
+"""Deleting datasets and models: a page that says what goes and what stays, and the button that does it."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, flash, make_response, redirect, request, url_for
+
+from backend.console.page import runtime, show, workspace_id
+from backend.console.texts import text
+from backend.datasets import registry as datasets
+from backend.datasets import removal as dataset_removal
+from backend.errors import AppError, NotFound
+from backend.models import registry as models
+from backend.models import removal as model_removal
+
+bp = Blueprint("removing", __name__)
+
+
+@bp.get("/datasets/<name>/delete")
+def ask_about_dataset(name: str) -> Response:
+    """What goes with it."""
+    return _dataset(name, "")
+
+
+@bp.post("/datasets/<name>/delete")
+def delete_dataset(name: str) -> Response:
+    """The list of datasets follows, or the sentence that says why not."""
+    try:
+        gone = dataset_removal.delete(
+            runtime(), workspace_id(), name, with_models=request.form.get("with_models") == "yes"
+        )
+    except NotFound:
+        raise
+    except AppError as error:
+        return _dataset(name, str(error), error.status)
+    stays = text("delete.project_stays", url=gone.label_studio) if gone.label_studio else ""
+    flash(f"{text('delete.dataset_gone', name=name)} {stays}".strip(), "success")
+    return make_response(redirect(url_for("console.datasets.index"), 303))
+
+
+@bp.get("/models/<name>/delete")
+def ask_about_model(name: str) -> Response:
+    """What goes with it."""
+    return _model(name, "")
+
+
+@bp.post("/models/<name>/delete")
+def delete_model(name: str) -> Response:
+    """The list of models follows, or the sentence that says why not."""
+    try:
+        model_removal.delete(runtime(), workspace_id(), name)
+    except NotFound:
+        raise
+    except AppError as error:
+        return _model(name, str(error), error.status)
+    flash(text("delete.model_gone", name=name), "success")
+    return make_response(redirect(url_for("console.models.index"), 303))
+
+
+def _dataset(name: str, refusal: str, status: int = 200) -> Response:
+    with runtime().sessions() as session:
+        dataset = datasets.get(session, workspace_id(), name)
+        found = dataset_removal.belongings(session, runtime().settings, dataset)
+    return show("dataset_delete.html", status, dataset=dataset, found=found, refusal=refusal)
+
+
+def _model(name: str, refusal: str, status: int = 200) -> Response:
+    with runtime().sessions() as session:
+        model = models.get(session, workspace_id(), name)
+        current = models.current(session, model.dataset_id)
+        rows = models.of_dataset(session, model.dataset_id, limit=_LOOKED_AT)
+    good = [row.name for row in rows if not row.worse_than and row.id != model.id]
+    return show(
+        "model_delete.html",
+        status,
+        model=model,
+        is_current=current is not None and current.id == model.id,
+        following=good[0] if good else "",
+        refusal=refusal,
+    )
+
+
+_LOOKED_AT = 1000  # models of one dataset
