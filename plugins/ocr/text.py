@@ -7,9 +7,12 @@ none at the ends. Nothing else is changed: case, width, quotes and dashes stay a
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 SPACE = " "
+_LETTERS = 100  # from which on it shows that labels have one case only
+_EXCEPTIONS = 0.005  # share of letters that may be of the other case all the same, as in "kg"
 _ASCII = tuple(chr(code) for code in range(33, 127))
 
 
@@ -33,6 +36,21 @@ def vocabulary(texts: Iterable[str], base: Sequence[str]) -> tuple[tuple[str, ..
     unseen = tuple(sorted(wanted - places.keys()))
     known = sorted(wanted & places.keys(), key=places.__getitem__)
     return (*known, *unseen), unseen
+
+
+def other_case(texts: Iterable[str], characters: Sequence[str]) -> dict[str, str]:
+    """Where labels are written in one case whatever is printed: the letters of the other case among
+    `characters`, and the one that the labels have for each. Empty where both cases occur, or too few letters
+    to tell. Letters that the labels do have stay as they are.
+    """
+    counts = Counter(character for text in texts for character in text)
+    upper = sum(count for one, count in counts.items() if one.isupper())
+    lower = sum(count for one, count in counts.items() if one.islower())
+    if upper + lower < _LETTERS or min(upper, lower) > _EXCEPTIONS * (upper + lower):
+        return {}
+    swapped = ((one, one.upper() if one.islower() else one.lower()) for one in characters)
+    wrong = str.islower if upper > lower else str.isupper
+    return {one: other for one, other in swapped if wrong(one) and other in characters and not counts[one]}
 
 
 def kind(character: str) -> str:

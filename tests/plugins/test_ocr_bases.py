@@ -126,6 +126,29 @@ def test_unknown_characters_are_not_answered_before_they_are_learned() -> None:
         assert torch.equal(again(lines), answers)
 
 
+def test_other_forms_of_a_character_count_as_it() -> None:
+    lines = torch.randn(1, 3, 48, 80, generator=torch.Generator().manual_seed(1))
+    apart = cut(base().recogniser, "ABab").eval()
+    joined = cut(base().recogniser, "AB", {"a": "A", "b": "B"}).eval()
+    assert joined.characters == ("A", "B", " ")
+    with torch.inference_mode():
+        blank, upper_a, upper_b, lower_a, lower_b, space = apart(lines)[0].exp().T
+        expected = torch.stack([blank, upper_a + lower_a, upper_b + lower_b, space]).T
+        assert torch.allclose(joined(lines)[0].exp(), expected, atol=1e-6)
+    again = cut(joined, "AB").eval()
+    with torch.inference_mode():
+        assert again(lines).shape[2] == again.last_layer()[0].shape[0] == 4
+
+
+def test_both_forms_of_a_character_learn_from_its_texts() -> None:
+    joined = cut(base().recogniser, "AB", {"a": "A"})
+    joined(torch.randn(1, 3, 48, 80))[0, :, 1].sum().backward()
+    (learned,) = (
+        value.grad for value in joined.parameters() if value.grad is not None and value.shape[1:] == (5,)
+    )
+    assert learned[:, 1].abs().sum() > 0 and learned[:, 4].abs().sum() > 0
+
+
 def test_a_cut_can_be_cut_again() -> None:
     recogniser = cut(cut(base().recogniser, "ABC"), "BCD")
     assert recogniser.characters == ("B", "C", "D", " ")

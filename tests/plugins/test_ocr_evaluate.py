@@ -11,7 +11,7 @@ from plugins.contract import Example, Output, Point, Prediction, Region
 from plugins.ocr import geometry
 from plugins.ocr.evaluate import evaluate
 from plugins.ocr.matching import pairs
-from plugins.ocr.text import kind, loosely, normalise, vocabulary
+from plugins.ocr.text import kind, loosely, normalise, other_case, vocabulary
 
 WIDTH, HEIGHT = 200, 100
 
@@ -143,3 +143,15 @@ def test_the_vocabulary_is_that_of_the_labels_and_ascii() -> None:
     characters, unseen = vocabulary(["ab é", "字"], base)
     assert characters == ("é", "b", "a", "0", "字")
     assert unseen == ("字",)
+
+
+def test_labels_in_one_case_say_how_letters_are_written() -> None:
+    known = "ABCabcÄä1"
+    assert other_case(["ABÄ1 BA"] * 20, known) == {"a": "A", "b": "B", "c": "C", "ä": "Ä"}
+    assert other_case(["ab1 ba"] * 25, known) == {"A": "a", "B": "b", "C": "c", "Ä": "ä"}
+    assert other_case(["ABC"] * 100 + ["a"], known) == {"b": "B", "c": "C", "ä": "Ä"}
+
+
+@pytest.mark.parametrize("texts", [["ABC"] * 30, ["ABCD"] * 100 + ["abc"], ["123"] * 99, []])
+def test_few_letters_or_both_cases_say_nothing(texts: list[str]) -> None:
+    assert other_case(texts, "ABCDabc") == {}

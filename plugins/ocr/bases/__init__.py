@@ -10,7 +10,7 @@ the same `load` (and `cut` to the same characters) gives the same answers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -84,11 +84,14 @@ def load(
     return Base(entry.name, entry.license, entry.attribution, detector, recogniser, files, bool(entry.files))
 
 
-def cut(recogniser: Recogniser, characters: Iterable[str]) -> Recogniser:
+def cut(
+    recogniser: Recogniser, characters: Iterable[str], forms: Mapping[str, str] | None = None
+) -> Recogniser:
     """Cut or extend the last layer to these characters, in their order, then the space; the same object.
 
     Rows of characters that it knows are kept. New ones start with small random weights (the same ones each
     time) and the bias of the rarest character known, so that they are answered only once they are learned.
+    `forms` are characters that it knows and shall answer as one of `characters` (see `Recogniser`).
     Raises `ValueError` for what is not one character.
     """
     wanted = (*dict.fromkeys(one for one in characters if one != " "), " ")
@@ -96,9 +99,11 @@ def cut(recogniser: Recogniser, characters: Iterable[str]) -> Recogniser:
         raise ValueError(f"{wrong[0]!r} is not one character")
     weight, bias = recogniser.last_layer()
     known = {character: place for place, character in reversed([*enumerate(recogniser.characters, 1)])}
+    places = {character: place for place, character in enumerate(wanted, 1)}
+    others = [(form, places[one]) for form, one in sorted((forms or {}).items()) if form in known]
     noise = torch.Generator().manual_seed(0)
     rows, shifts = [weight[0]], [bias[0]]
-    for character in wanted:
+    for character in (*wanted, *(form for form, _ in others)):
         place = known.get(character)
         if place is None:
             row = torch.randn(weight.shape[1], generator=noise).to(weight) * weight.std() * 0.1
@@ -109,4 +114,5 @@ def cut(recogniser: Recogniser, characters: Iterable[str]) -> Recogniser:
             shifts.append(bias[place])
     recogniser.replace_last_layer(torch.stack(rows), torch.stack(shifts))
     recogniser.characters = wanted
+    recogniser.count_as([place for _, place in others])
     return recogniser

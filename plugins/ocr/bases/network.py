@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
+
+_NEVER = -1e4  # log-probability
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,20 @@ class Recogniser(nn.Module):
 
     Class 0 is CTC's blank, class i is `characters[i - 1]`; the last character is the space. One step of the
     answer is `stride` pixels wide.
+
+    The last layer may tell more apart than is answered: its rows behind those of `characters` are other forms
+    of them (small letters where the labels have capitals only), whose probability is added to theirs.
     """
 
     input: Input
     stride: int
     characters: tuple[str, ...]
+    # For every class the rows that count as it, (classes, most of one class); None where each row is a class.
+    rows_of: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("rows_of", None, persistent=False)
 
     @property
     def height(self) -> int:
@@ -74,16 +86,35 @@ class Recogniser(nn.Module):
 
     @abstractmethod
     def logits(self, lines: Tensor) -> Tensor:
-        """(n, 3, height, w) -> (n, w / stride, 1 + characters), before the softmax."""
+        """(n, 3, height, w) -> (n, w / stride, rows of the last layer), before the softmax."""
 
     def forward(self, lines: Tensor) -> Tensor:
         """(n, 3, height, w) -> (n, w / stride, 1 + characters), log-probabilities."""
-        return self.logits(lines).log_softmax(2)
+        answers = self.logits(lines).log_softmax(2)
+        if self.rows_of is None:
+            return answers
+        # A class of fewer rows than others is filled up with one that is never answered.
+        never = torch.full_like(answers[..., :1], _NEVER)
+        return torch.cat([answers, never], 2)[..., self.rows_of].logsumexp(3)
+
+    def count_as(self, classes: Sequence[int]) -> None:
+        """Let the rows behind those of `characters` count as these classes, one entry a row."""
+        if not classes:
+            self.rows_of = None
+            return
+        own = 1 + len(self.characters)
+        rows = [[place] for place in range(own)]
+        for row, place in enumerate(classes, own):
+            rows[place].append(row)
+        most = max(len(some) for some in rows)
+        never = own + len(classes)
+        filled = [[*some, *[never] * (most - len(some))] for some in rows]
+        self.rows_of = torch.tensor(filled, device=self.last_layer()[0].device)
 
     @abstractmethod
     def last_layer(self) -> tuple[Tensor, Tensor]:
-        """Weight (classes, width) and bias (classes) of the last layer, as they are now."""
+        """Weight (rows, width) and bias (rows) of the last layer, as they are now."""
 
     @abstractmethod
     def replace_last_layer(self, weight: Tensor, bias: Tensor) -> None:
-        """Put a last layer of other classes in its place."""
+        """Put a last layer of other rows in its place."""

@@ -45,6 +45,21 @@ def plain(model: onnx.ModelProto) -> onnx.ModelProto:
     return converted
 
 
+def with_sums(model: onnx.ModelProto, rows_of: Sequence[Sequence[int]]) -> onnx.ModelProto:
+    """The same model, whose probabilities (batch, steps, rows) become sums: class i is the sum of the rows
+    `rows_of[i]`; a number that is no row adds nothing.
+    """
+    (end,) = (node for node in model.graph.node if "probabilities" in node.output)
+    last = max(row for some in rows_of for row in some)  # beyond the rows, if any class is filled up with it
+    sums = np.zeros((last + 1, len(rows_of)), np.float32)
+    for place, some in enumerate(rows_of):
+        sums[list(some), place] = 1
+    end.output[0] = "rows"
+    model.graph.initializer.append(numpy_helper.from_array(sums[:last], "sums"))
+    model.graph.node.append(helper.make_node("MatMul", ["rows", "sums"], ["probabilities"], name="summed"))
+    return model
+
+
 def initializers(model: onnx.ModelProto) -> dict[str, Floats]:
     """The values of all initializers by name."""
     return {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from plugins.ocr.bases.conversion import to_module, write_back
 from plugins.ocr.bases.network import Detector, Input, Recogniser
-from plugins.ocr.bases.onnx_graph import plain
+from plugins.ocr.bases.onnx_graph import plain, with_sums
 
 _HALF = (0.5, 0.5, 0.5)
 _LAST_WEIGHT = "linear_8.w_0"
@@ -72,4 +72,5 @@ class PPOCRRecogniser(Recogniser):
 
     def graph(self) -> onnx.ModelProto:
         """The published graph with the present weights: `images` -> `probabilities`."""
-        return write_back(self._graph, self.body, self._sources)
+        model = write_back(self._graph, self.body, self._sources)
+        return model if self.rows_of is None else with_sums(model, self.rows_of.tolist())

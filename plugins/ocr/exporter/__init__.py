@@ -156,15 +156,15 @@ def graph(network: Detector | Recogniser) -> onnx.ModelProto:
 
 
 class _Probabilities(nn.Module):
-    """Of both networks the logits, made probabilities."""
+    """Of both networks probabilities, not their logarithms."""
 
     def __init__(self, network: Detector | Recogniser) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.network.logits(images)
-        return logits.sigmoid() if isinstance(self.network, Detector) else logits.softmax(2)
+        answers: Tensor = self.network(images)
+        return answers if isinstance(self.network, Detector) else answers.exp()
 
 
 def _compare(network: Detector | Recogniser, folder: Path, said: Mapping[str, Any]) -> None:

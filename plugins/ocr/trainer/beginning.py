@@ -15,7 +15,7 @@ from plugins.ocr.bases import Base, Detector, Recogniser
 from plugins.ocr.evaluate import HEADLINE
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Thresholds
-from plugins.ocr.text import vocabulary
+from plugins.ocr.text import other_case, vocabulary
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.judging import Judge, score
 from plugins.ocr.trainer.pages import Text
@@ -60,13 +60,19 @@ def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser]
         stop=lambda: _stopped(context),
         log=context.log,
     )
-    characters, unseen = vocabulary((text.text for text in texts), base.characters)
+    written = [text.text for text in texts]
+    characters, unseen = vocabulary(written, base.characters)
     if unseen:
         named = " ".join(unseen[:_SHOWN]) + (" ..." if len(unseen) > _SHOWN else "")
         context.log(f"{len(unseen)} characters are new to the pretrained network and learned anew: {named}")
+    forms = other_case(written, characters)
+    if forms:
+        cases = ("capitals", "small") if next(iter(forms)).islower() else ("small letters", "capital")
+        context.log(f"The labels are written in {cases[0]} only, so {cases[1]} letters are read as these.")
+    characters = tuple(one for one in characters if one not in forms)
     context.fact("characters", len(characters) + 1)
     context.fact("new_characters", len(unseen))
-    recogniser = bases.cut(base.recogniser, characters).to(context.device)
+    recogniser = bases.cut(base.recogniser, characters, forms).to(context.device)
     base.detector.to(context.device)
     return base, recogniser
 
