@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from plugins.contract import Region, TrainingStopped
+from plugins.contract import Example, Region, TrainingStopped
 from plugins.fitting import Score, Share
 from plugins.ocr import geometry
 from plugins.ocr.augment import Policy
 from plugins.ocr.params import OcrParams
+from plugins.ocr.predictor import Sides
 from plugins.ocr.targets import shrink, target
 from plugins.ocr.trainer import pages, stage
 from plugins.ocr.trainer.budget import detector_share
@@ -279,3 +280,20 @@ def test_a_box_that_was_found_teaches_the_text_of_the_one_region_that_it_holds()
     (only,) = texts_in(4, example, boxes)
     assert (only.page, only.text) == (4, "left") and (only.corners == boxes[0]).all()
     assert texts_in(0, example, boxes[:0]) == []
+
+
+def side_of(width: int, height: int, text_height: float) -> pages.Pages:
+    region = Region(tuple(map(tuple, box(0, 0, 40, text_height).tolist())), "A1")
+    one = Example("a", "e", 1, "h", "train", regions=(region,), width=width, height=height)
+    return pages.Pages([one], unread)
+
+
+def unread(example: Example) -> bytes:
+    raise AssertionError(f"{example.key} was read")
+
+
+def test_images_are_not_enlarged_until_their_letters_are_huge() -> None:
+    assert pages.sides_for(side_of(600, 900, 24)) == Sides()
+    assert pages.sides_for(side_of(200, 100, 25)).least == 400
+    assert pages.sides_for(side_of(200, 80, 40)).least == 288
+    assert pages.sides_for(pages.Pages([], unread)) == Sides()

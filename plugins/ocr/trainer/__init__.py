@@ -48,7 +48,9 @@ def train(context: TrainingContext) -> Draft:
     some = pages.texts(side)
     _state_facts(context, side, validation, len(some))
     base, recogniser = beginning.load(context, some)
-    judge = Judge(context, (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES))
+    judged = (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES)
+    judge = Judge(context, judged, pages.sides_for(side))
+    context.fact("least_side", judge.sides.least)
     start = Kept(*copy.deepcopy((base.detector, recogniser)), Thresholds(), "pretrained networks")
     facts: dict[str, object] = {}
     try:
@@ -61,7 +63,9 @@ def train(context: TrainingContext) -> Draft:
     context.fact("kept", kept.name)
     context.fact("thresholds", dict(kept.thresholds.to_json()))
     folder = context.folder / "draft"
-    model = exporter.export(kept.detector, kept.recogniser, folder, thresholds=kept.thresholds)
+    model = exporter.export(
+        kept.detector, kept.recogniser, folder, sides=judge.sides, thresholds=kept.thresholds
+    )
     facts |= {
         "trained": kept.name == TRAINED,
         "train_images": len(side),
