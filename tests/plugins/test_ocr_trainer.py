@@ -14,10 +14,12 @@ from plugins.ocr import trainer
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import open_predictor
 from plugins.ocr.predictor.network import Network
+from plugins.ocr.trainer import pages
+from plugins.ocr.trainer.beginning import Beginning
 from plugins.ocr.trainer.judging import Judge
 from plugins.ocr.trainer.stages import Stages
 from tests.plugins.context import MemoryContext
-from tests.plugins.ocr_pages import page
+from tests.plugins.ocr_pages import TinyDetector, TinyRecogniser, page
 
 QUICK = {"detector_epochs": 1, "recogniser_epochs": 1, "input_side": 256}
 
@@ -145,6 +147,19 @@ def test_a_stop_keeps_what_there_is(tmp_path: Path, asked: int) -> None:
     draft = trainer.train(made)
     predictor = open_predictor(draft.folder, draft.model, threads=1)
     assert predictor.predict([images.decode(made.read(made.snapshot[0]))])[0].outputs
+
+
+def test_looking_for_texts_takes_a_small_share_of_the_time_to_read(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    side = pages.pages(made, "train")
+    detector, recogniser = TinyDetector(), TinyRecogniser(("A", " "))
+    began = Beginning(after_detector=900.0, after_recogniser=100.0, page_seconds=10.0, metrics={})
+    stages = Stages(made, side, [], detector, recogniser, Judge(made, side), began)
+    assert stages.found_in() == 100  # without a time budget
+    made.budget = 600.0
+    assert 6 <= stages.found_in() <= 7
+    made.budget = 100.0
+    assert stages.found_in() == 0
 
 
 def test_images_without_text_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ they are. Kept for later attempts, which must divide the time as the first one d
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -27,12 +28,13 @@ _SHOWN = 20  # characters named in a line of the log
 
 @dataclass(frozen=True)
 class Beginning:
-    """Seconds of the time budget that are left when the detector and when the recogniser are trained, and
-    the metrics of the base.
+    """Seconds of the time budget that are left when the detector and when the recogniser are trained, those
+    that looking for text in an image takes, and the metrics of the base.
     """
 
     after_detector: float
     after_recogniser: float
+    page_seconds: float
     metrics: Mapping[str, float]
 
 
@@ -89,7 +91,10 @@ def begin(context: TrainingContext, judge: Judge, detector: Detector, recogniser
     path = context.folder / "beginning.safetensors"
     if path.is_file():
         return Beginning(**fitting.read_checkpoint(path)[1])
-    metrics = judge.metrics(judge.maps(detector), recogniser, Thresholds())
+    started = time.monotonic()
+    maps = judge.maps(detector)
+    page_seconds = (time.monotonic() - started) / max(len(maps), 1)
+    metrics = judge.metrics(maps, recogniser, Thresholds())
     for name, value in score(metrics).rows.items():
         context.report(name, value, epoch=0)
     context.log(
@@ -104,6 +109,7 @@ def begin(context: TrainingContext, judge: Judge, detector: Detector, recogniser
         record = {"after_detector": rest + (1 - share) * useful, "after_recogniser": rest}
     else:
         record = {"after_detector": 0.0, "after_recogniser": 0.0}
+    record["page_seconds"] = page_seconds
     context.fact("detector_share", round(share, 2))
     context.checkpoint()
     fitting.write_checkpoint(path, {}, {**record, "metrics": dict(metrics)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from plugins.ocr.trainer.stage import Span
 from plugins.ocr.trainer.turning import turn
 
 _FITTED_TO = 24  # images that thresholds are fitted to
-_FOUND_IN = 100  # images in which texts are looked for, to learn to read them as they are found
+_FOUND_IN = 100  # images at most in which texts are looked for, to learn to read them as they are found
+_FOUND_SHARE = 0.15  # of the recogniser's time that this may take
 _SIDE, _BATCH = 544, 4  # of the patches that finding text is trained on
 _DETECTOR_RATE, _RECOGNISER_RATE = 1e-4, 3e-4  # the latter measured on receipts and cable sleeves
 _UNBOUNDED = 10_000  # epochs, where the time ends the training
@@ -101,13 +103,23 @@ class Stages:
 
     def _found(self, thresholds: Thresholds, scratch: Path, *, turned: bool) -> list[Lines]:
         """Texts as they are found; where no marked one is `turned`, none is read both ways."""
-        some = Judge(self.context, self.side.some(_FOUND_IN), self.judge.sides)
+        count = self.found_in()
+        if not count:
+            return []
+        some = Judge(self.context, self.side.some(count), self.judge.sides)
         examples = some.side.examples
         boxes = some.boxes(self.detector, thresholds)
         texts = [text for place, quads in boxes for text in texts_in(place, examples[place], quads)]
         self.context.fact("found_texts", len(texts))
         found = self._lines(some.side, texts, scratch / "found.bin", turning=turned)
         return [found] if len(found) else []
+
+    def found_in(self) -> int:
+        """In how many images there is time to look for texts."""
+        left = self.context.time_left() - self.began.after_recogniser
+        if not math.isfinite(left):
+            return _FOUND_IN
+        return min(_FOUND_IN, int(_FOUND_SHARE * max(left, 0.0) / max(self.began.page_seconds, 1e-3)))
 
     def _lines(self, side: Pages, texts: list[Text], path: Path, *, turning: bool = True) -> Lines:
         shape = Shape(self.recogniser.height, self.recogniser.stride)
