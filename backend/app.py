@@ -14,6 +14,7 @@ from backend.api import (
     images,
     label_files,
     labeling,
+    members,
     models,
     services,
     storage_connections,
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     edge.install(app)
     for module in (
         workspaces,
+        members,
         storage_connections,
         datasets,
         labeling,

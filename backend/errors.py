@@ -33,15 +33,21 @@ class MalformedBody(AppError):
 
 
 class Unauthenticated(AppError):
-    """No token, or one that is wrong, expired or revoked."""
+    """No token, or one that is wrong, expired or revoked; a wrong name or password."""
 
     code, status, title = "unauthenticated", 401, "A valid token is needed"
 
 
 class Forbidden(AppError):
-    """The token is right and its role may not do this."""
+    """It is known who asks, and the role may not do this."""
 
-    code, status, title = "forbidden", 403, "This token may not do that"
+    code, status, title = "forbidden", 403, "Your role may not do that"
+
+
+class TooManyAttempts(AppError):
+    """A password was wrong too often within a minute."""
+
+    code, status, title = "too_many_attempts", 429, "Too many attempts"
 
 
 class NotFound(AppError):

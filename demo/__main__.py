@@ -77,7 +77,9 @@ def tell_what_runs(name: str, endpoint: str) -> None:
     """Where everything is, and how to stop it."""
     step("All of it is left running")
     stack = ask("up")
-    click.echo(f"Console         {stack['console']}\nREST API        {stack['api']}")
+    click.echo(f"Console         {stack['console']} (user admin; the first start above shows the password)")
+    click.echo("Password lost?  sightloop users reset-password admin")
+    click.echo(f"REST API        {stack['api']}")
     click.echo(f"Object store    {stack['s3']['endpoint']}\nService         {endpoint}")
     click.echo(f"More images     sightloop predict {name} IMAGE...\nStop it         sightloop down")
     if shutil.which("sightloop", path=os.environ["PATH"].partition(os.pathsep)[2]) is None:

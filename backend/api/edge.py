@@ -14,8 +14,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from backend import errors
+from backend.accounts import callers, roles
+from backend.accounts.callers import Caller
 from backend.runtime import Runtime
-from backend.workspaces import registry
 
 logger = structlog.get_logger()
 PREFIX = "/api/v1"
@@ -30,10 +31,15 @@ def runtime() -> Runtime:
     return found
 
 
+def caller() -> Caller:
+    """Who asks."""
+    found: Caller = g.caller
+    return found
+
+
 def workspace_id() -> int:
     """The workspace of the token that asks."""
-    found: int = g.workspace_id
-    return found
+    return caller().workspace_id
 
 
 def install(app: Flask) -> None:
@@ -56,19 +62,19 @@ def _name_request() -> None:
 
 
 def _authenticate() -> None:
-    """Every address below the prefix needs a token; those under `/host` one of the role `host`."""
+    """Every address below the prefix needs a token whose role may use it."""
     if not request.path.startswith(PREFIX) or request.path in PUBLIC:
         return
     scheme, _, text = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
         raise errors.Unauthenticated("send a token in the header `Authorization: Bearer <token>`")
     with runtime().sessions() as session:
-        token = registry.token_of(session, text.strip())
-    if token is None:
+        found = callers.by_token(session, text.strip())
+    if found is None:
         raise errors.Unauthenticated("the token is wrong, expired or revoked")
-    g.workspace_id, g.token_id = token.workspace_id, token.id
-    if (token.role == "host") != request.path.startswith(f"{PREFIX}/host/"):
-        raise errors.Forbidden(f"a token of the role {token.role!r} may not use this address")
+    g.caller = found
+    if request.url_rule is not None:
+        roles.require(found.role, request.method, request.url_rule.rule.removeprefix(PREFIX))
 
 
 def _finish(response: Response) -> Response:

@@ -38,6 +38,7 @@ _MODULES = {
     "worker": "worker",
     "storage": "storage",
     "tokens": "tokens",
+    "users": "users",
 }
 
 

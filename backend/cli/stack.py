@@ -76,10 +76,12 @@ def up(
         started = lifecycle.up(shell.home, wanted, lifecycle.environment(), report)
     choices = _choices(shell)
     where = {**inspection.describe(shell.home, choices), "state": "running"}
+    if started.administrator:
+        where["administrator"] = started.administrator
     if shell.json:
         answer(where)
         return
-    click.echo("Sightloop is up." if started else "Sightloop is running already.")
+    click.echo("Sightloop is up." if started.anything else "Sightloop is running already.")
     _print_where(where)
     if choices.host != LOOPBACK:
         click.echo(_warning(choices), err=True)
@@ -104,10 +106,12 @@ def _choices(shell: Shell) -> Choices:
 def _print_where(where: dict[str, Any]) -> None:
     found = where["label_studio"] or {"url": "none", "state": "running"}
     state = "" if found["state"] == "running" else f" ({found['state']})"
+    first = where.get("administrator")
     lines = {
         "Console": where["console"],
         "By https": where["https"],
         "Phones": where["phone"] or "cannot reach it; see --host and --https",
+        **({"Sign in": f"{first['user']}, password {first['password']} (shown this once)"} if first else {}),
         "API": where["api"],
         "Token": f"in {where['token_file']}",
         "Label Studio": f"{found['url']}{state}",

@@ -19,20 +19,25 @@ def tokens() -> None:
 @tokens.command("list", cls=Verb, example="sightloop tokens list")
 @pass_shell
 def list_(shell: Shell) -> None:
-    """List the API tokens, without their texts."""
-    columns = ("name", "state", "created_at", "expires_at")
+    """List your API tokens without their texts; as an owner, all of the workspace."""
+    columns = ("name", "state", "role", "user", "created_at", "expires_at")
     show.listing(shell, shell.client.items("/tokens"), columns, "There are no tokens.")
 
 
 @tokens.command(cls=Verb, example="sightloop tokens create ci --expires-in-days 90")
 @click.argument("name")
 @click.option("--expires-in-days", type=click.IntRange(1), help="Days of validity. [default: until revoked]")
+@click.option(
+    "--role", type=click.Choice(["viewer", "editor", "owner"]), help="What it may do. [default: what you may]"
+)
 @pass_shell
-def create(shell: Shell, name: str, expires_in_days: int | None) -> None:
+def create(shell: Shell, name: str, expires_in_days: int | None, role: str | None) -> None:
     """Create an API token; its text is shown this once."""
     body: dict[str, Any] = {"name": name}
     if expires_in_days:
         body["expires_in_days"] = expires_in_days
+    if role:
+        body["role"] = role
     made = shell.client.post("/tokens", body)
     show.done(shell, made, f"Token {name}, shown this once: {made['token']}")
 

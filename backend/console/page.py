@@ -20,6 +20,7 @@ from flask import (
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
+from backend.accounts.callers import Caller
 from backend.console import assets
 from backend.console.texts import text
 from backend.errors import AppError, NotFound
@@ -44,10 +45,15 @@ def runtime() -> Runtime:
     return found
 
 
+def caller() -> Caller:
+    """Who is signed in."""
+    found: Caller = g.caller
+    return found
+
+
 def workspace_id() -> int:
     """The workspace of whoever is signed in."""
-    found: int = g.workspace_id
-    return found
+    return caller().workspace_id
 
 
 def show(template: str, status: int = 200, **values: Any) -> Response:
@@ -87,9 +93,11 @@ def _shared() -> dict[str, object]:
             "models": text("noun.models"),
             "services": text("noun.services"),
             "storage": text("noun.storage"),
+            "members": text("noun.members"),
         },
         "assets_missing": bool(found.missing),
-        "signed_in": "workspace_id" in g,
+        "signed_in": "caller" in g,
+        "me": g.get("caller"),
     }
 
 

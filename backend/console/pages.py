@@ -6,12 +6,14 @@ from flask import Flask
 from jinja2 import StrictUndefined
 
 from backend.console import (
+    account,
     assets,
     authority,
     browsing,
     datasets,
     home,
     judging,
+    members,
     models,
     observing,
     phone,
@@ -31,6 +33,8 @@ from backend.settings import Settings
 _NOUNS = (
     browsing,
     session,
+    account,
+    members,
     home,
     datasets,
     tasks,

@@ -1,7 +1,8 @@
-"""Signing in with an API token, the session cookie, and the guard before every page.
+"""Signing in with a password or an API token, the session cookie, and the guard before every page.
 
-The cookie is signed, not secret: it names the token's row and holds a part of the hash of its hash, so a
-session ends when its token is revoked, expires or gets another text.
+The cookie is signed, not secret: it names the user and the workspace, or the token's row, and holds a part
+of the hash of what is kept of the password or token. So sessions end when a password changes, and when a
+token is revoked, expires or gets another text. What the user may do is read anew for every page.
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ from datetime import timedelta
 
 from flask import Blueprint, Flask, Response, g, make_response, redirect, request, session, url_for
 from flask_wtf.csrf import CSRFProtect
+from sqlalchemy.orm import Session
 
+from backend.accounts import callers, roles
+from backend.accounts.callers import Caller
+from backend.accounts.roles import Role
+from backend.accounts.tables import User
 from backend.console.page import bp as console
 from backend.console.page import runtime, show
 from backend.console.texts import text
 from backend.datasets.links import base_url
+from backend.errors import AppError, Unauthenticated
 from backend.settings import Settings
 from backend.workspaces import registry
 
@@ -25,6 +32,9 @@ bp = Blueprint("session", __name__)
 csrf = CSRFProtect()
 _LIFETIME = timedelta(days=7)
 _PUBLIC = "console.session.sign_in"
+# What a one-time password opens.
+_CHANGE = "console.account.password"
+_WITH_ONE_TIME = frozenset({_CHANGE, "console.account.change_password", "console.session.sign_out"})
 # Where to go after signing in: a path of ours. A second slash or a backslash would lead to another host.
 _OWN_PATH = re.compile(r"/(?:[A-Za-z0-9_?-][A-Za-z0-9_./?=&%-]*)?")
 
@@ -48,39 +58,73 @@ def install(app: Flask, settings: Settings) -> None:
 
 @console.before_request
 def _guard() -> Response | None:
-    """No page without a session; no change without the token of the form."""
-    if request.endpoint != _PUBLIC:
-        with runtime().sessions() as rows:
-            token = registry.token_of_session(rows, session.get("token", 0), session.get("proof", ""))
-        if token is None:
-            return _to_sign_in()
-        g.workspace_id, g.token_id = token.workspace_id, token.id
+    """No page without a session; no change without the token of the form, or that the role may not make."""
+    if request.endpoint == _PUBLIC:
+        csrf.protect()
+        return None
+    with runtime().sessions() as rows:
+        found = _caller(rows)
+    if found is None:
+        return _to(_PUBLIC, keep_address=True)
+    g.caller = found
+    if found.one_time and request.endpoint not in _WITH_ONE_TIME:
+        return _to(_CHANGE)
     csrf.protect()
+    if request.url_rule is not None:
+        roles.require(found.role, request.method, request.url_rule.rule)
     return None
 
 
-def _to_sign_in() -> Response:
+def _caller(rows: Session) -> Caller | None:
+    """Whose session it is, if it still holds."""
+    if "user" in session:
+        return callers.by_password(rows, session["user"], session["proof"], session["workspace"])
+    return callers.by_kept_token(rows, session.get("token", 0), session.get("proof", ""))
+
+
+def _to(endpoint: str, *, keep_address: bool = False) -> Response:
     back = request.full_path.rstrip("?") if request.method == "GET" else "/"
     if "HX-Request" in request.headers:  # a page that refreshes itself: the whole page is to change
-        return Response(status=204, headers={"HX-Redirect": url_for(_PUBLIC)})
-    return make_response(redirect(url_for(_PUBLIC, next=back if back != "/" else None)))
+        return Response(status=204, headers={"HX-Redirect": url_for(endpoint)})
+    return make_response(redirect(url_for(endpoint, next=back if keep_address and back != "/" else None)))
 
 
 @bp.get("/sign-in")
 @bp.post("/sign-in")
 def sign_in() -> Response:
-    """Ask for an API token, and open a session with a valid one."""
+    """Open a session with a name and password, or with an API token."""
     if request.method == "GET":
-        return show("sign_in.html", refusal="")
-    with runtime().sessions() as rows:
-        token = registry.token_of(rows, request.form.get("token", "").strip())
-    if token is None or token.role != "admin":
-        return show("sign_in.html", 401, refusal=text("sign_in.refused"))
-    session.clear()
-    session.permanent = True
-    session["token"], session["proof"] = token.id, registry.proof_of(token)
+        return show("sign_in.html", refusal="", name="")
+    form = request.form
+    try:
+        if "token" in form:
+            _open_with_token(form["token"].strip())
+        else:
+            name, password = form.get("name", ""), form.get("password", "")
+            sessions, address = runtime().sessions, request.remote_addr or ""
+            open_for(callers.sign_in(sessions, runtime().redis, name, password, address))
+    except AppError as error:
+        return show("sign_in.html", error.status, refusal=str(error), name=form.get("name", ""))
     target = request.args.get("next", "/")
     return make_response(redirect(target if _OWN_PATH.fullmatch(target) else "/", 303))
+
+
+def open_for(user: User, workspace_id: int = 0) -> None:
+    """Begin this browser's session anew: nothing of the one before, its form tokens included, goes on."""
+    session.clear()
+    session.permanent = True
+    session["user"], session["proof"] = user.id, callers.proof_of(user.password_hash)
+    session["workspace"] = workspace_id
+
+
+def _open_with_token(token: str) -> None:
+    with runtime().sessions() as rows:
+        row = registry.token_of(rows, token)
+    if row is None or row.role == Role.HOST:
+        raise Unauthenticated(text("sign_in.refused"))
+    session.clear()
+    session.permanent = True
+    session["token"], session["proof"] = row.id, callers.proof_of(row.sha256)
 
 
 @bp.post("/sign-out")

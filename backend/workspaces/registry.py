@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,9 +12,11 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.accounts.roles import Role
+from backend.accounts.tables import Membership
 from backend.datasets.tables import Dataset
 from backend.db import now
-from backend.errors import InUse, InvalidRequest, NameTaken, NotFound, WrongState
+from backend.errors import InUse, InvalidRequest, NameTaken, NotFound
 from backend.names import check_name
 from backend.sealing import Sealer
 from backend.settings import Settings
@@ -52,8 +53,8 @@ def bootstrap(session: Session, sealer: Sealer, settings: Settings) -> None:
         workspace = Workspace(name=DEFAULT_WORKSPACE)
         session.add(workspace)
         session.flush()
-    _keep_token(session, workspace, "admin", "admin", settings.admin_token)
-    _keep_token(session, workspace, "host", "host", settings.host_token)
+    _keep_token(session, workspace, "admin", Role.OWNER, settings.admin_token)
+    _keep_token(session, workspace, "host", Role.HOST, settings.host_token)
     existing = session.scalar(
         select(StorageConnection).where(
             StorageConnection.workspace_id == workspace.id, StorageConnection.name == DEFAULT_CONNECTION
@@ -68,7 +69,7 @@ def bootstrap(session: Session, sealer: Sealer, settings: Settings) -> None:
         existing.secret_encrypted = sealer.seal(settings.s3_secret_key)
 
 
-def _keep_token(session: Session, workspace: Workspace, name: str, role: str, text: str) -> None:
+def _keep_token(session: Session, workspace: Workspace, name: str, role: Role, text: str) -> None:
     if not text:
         return
     row = session.scalar(select(ApiToken).where(ApiToken.workspace_id == workspace.id, ApiToken.name == name))
@@ -88,61 +89,49 @@ def token_of(session: Session, text: str) -> ApiToken | None:
     return row if row is not None and row.state == "valid" else None
 
 
-def proof_of(token: ApiToken) -> str:
-    """What a browser's session keeps of a token: it changes with the token's text, and does not tell it."""
-    return _sha256(token.sha256)[:32]
-
-
-def token_of_session(session: Session, token_id: int, proof: str) -> ApiToken | None:
-    """The member's token with which a browser's session was opened, if it is still valid and unchanged."""
-    row = session.get(ApiToken, token_id)
-    if row is None or row.role != "admin" or row.state != "valid":
-        return None
-    return row if hmac.compare_digest(proof_of(row), proof) else None
-
-
-def create_workspace(session: Session, name: str) -> tuple[Workspace, str]:
-    """A new workspace and the token of its first member. Raises `NameTaken`."""
+def create_workspace(session: Session, name: str, user_id: int | None = None) -> tuple[Workspace, str]:
+    """A new workspace and its first token; the user, if there is one, owns both. Raises `NameTaken`."""
     check_name(name, "workspace")
     if session.scalar(select(Workspace).where(Workspace.name == name)) is not None:
         raise NameTaken(f"there is a workspace named {name!r} already")
     workspace = Workspace(name=name)
     session.add(workspace)
     session.flush()
-    text, _ = create_token(session, workspace.id, "admin", expires_in_days=None)
+    if user_id is not None:
+        session.add(Membership(workspace_id=workspace.id, user_id=user_id, role=Role.OWNER))
+    text, _ = create_token(session, workspace.id, "admin", expires_in_days=None, user_id=user_id)
     return workspace, text
 
 
 def create_token(
-    session: Session, workspace_id: int, name: str, *, expires_in_days: int | None
+    session: Session,
+    workspace_id: int,
+    name: str,
+    *,
+    expires_in_days: int | None,
+    role: Role = Role.OWNER,
+    user_id: int | None = None,
 ) -> tuple[str, ApiToken]:
-    """A new API token, shown once. Raises `NameTaken`."""
+    """A new API token, shown once; without a user it belongs to the workspace itself. Raises `NameTaken`."""
     check_name(name, "token")
     taken = select(ApiToken).where(ApiToken.workspace_id == workspace_id, ApiToken.name == name)
     if session.scalar(taken) is not None:
-        raise NameTaken(f"there is a token named {name!r} already")
+        raise NameTaken(f"there is a token named {name!r} in this workspace already")
     text = secrets.token_urlsafe(_TOKEN_BYTES)
     expires: datetime | None = None
     if expires_in_days is not None:
         expires = now() + timedelta(days=expires_in_days)
-    row = ApiToken(workspace_id=workspace_id, name=name, sha256=_sha256(text), expires_at=expires)
+    row = ApiToken(
+        workspace_id=workspace_id,
+        user_id=user_id,
+        name=name,
+        role=role,
+        sha256=_sha256(text),
+        expires_at=expires,
+    )
     session.add(row)
     session.flush()
     return text, row
-
-
-def revoke_token(session: Session, workspace_id: int, name: str, *, own_id: int) -> None:
-    """Forget a token. Raises `NotFound`, and `WrongState` for the token that asks."""
-    row = session.scalar(
-        select(ApiToken).where(
-            ApiToken.workspace_id == workspace_id, ApiToken.name == name, ApiToken.role == "admin"
-        )
-    )
-    if row is None:
-        raise NotFound(f"there is no token {name!r}")
-    if row.id == own_id:
-        raise WrongState("this is the token you are using; revoke it with another one")
-    session.delete(row)
 
 
 def new_connection(sealer: Sealer, workspace_id: int, request: ConnectionRequest) -> StorageConnection:

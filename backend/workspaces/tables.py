@@ -47,15 +47,18 @@ class StorageConnection(Base):
 
 
 class ApiToken(Base):
-    """A bearer token of the REST API. `role` is `admin` (a member of the workspace) or `host`."""
+    """A bearer token of the REST API, of a user or (without one) of the workspace itself. `role` is `viewer`,
+    `editor`, `owner` or `host`; a user's token never does more than the user may.
+    """
 
     __tablename__ = "api_tokens"
     __table_args__ = (UniqueConstraint("workspace_id", "name"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     workspace_id: Mapped[int] = mapped_column(ForeignKey("workspaces.id"))
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), index=True)
     name: Mapped[str] = mapped_column(String(30))
-    role: Mapped[str] = mapped_column(String(10), default="admin")
+    role: Mapped[str] = mapped_column(String(10), default="owner")
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]

@@ -72,6 +72,7 @@ def test_the_document_is_openapi_3_1_and_names_every_noun(app: Flask, admin: Cal
         "algorithms",
         "datasets",
         "host",
+        "members",
         "models",
         "operations",
         "services",

@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.program import Stack, free_base
 
+FIRST_UP = "first-up.json"  # beside the data directory: what the shared stack answered at its first start
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -33,7 +35,8 @@ def stack() -> Iterator[Stack]:
     path = Path(tempfile.mkdtemp(prefix="sightloop-test-"))
     stack = Stack(path / "data", free_base())
     try:
-        stack.run("up", "--no-label-studio", "--port", str(stack.port))
+        first = stack.run("up", "--no-label-studio", "--port", str(stack.port), "--json")
+        (path / FIRST_UP).write_text(first)
         yield stack
     finally:
         stack.run("down")

@@ -20,6 +20,7 @@ models list; models show; models compare; models export
 services list; services show; services update; services stop; services start; services delete; services tokens
 storage create; storage list; storage show; storage delete; storage test
 tokens list; tokens create; tokens revoke
+users list; users add; users role; users reset-password; users remove
 """
 
 

@@ -26,6 +26,9 @@ PAGES = [
     "/models/parts-v1/test",
     "/services",
     "/services/check",
+    "/members",
+    "/account",
+    "/account/password",
     "/storage",
     "/storage/default",
     "/storage/store",
@@ -46,8 +49,9 @@ def furnished(app: Flask, address: str) -> str:
 
 def _sign_in(page: Page, address: str) -> None:
     page.goto(address)
+    page.get_by_text("With an API token instead").click()
     page.get_by_label("API token").fill(ADMIN)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Use the token").click()
     page.get_by_role("heading", name="Home").wait_for()
 
 
@@ -119,7 +123,7 @@ def test_a_model_is_deployed_by_clicks_alone(furnished: str, page: Page) -> None
     page.get_by_role("button", name="Deploy").click()
     page.get_by_text("This token is shown this once").wait_for()
     page.get_by_role("button", name="Sign out").click()
-    page.get_by_label("API token").wait_for()
+    page.get_by_label("Password").wait_for()
     assert errors == []
 
 

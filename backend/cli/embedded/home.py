@@ -83,6 +83,11 @@ class Home:
         """The administrator's API token."""
         return self.path / "secrets" / "admin-token"
 
+    @property
+    def first_start(self) -> Path:
+        """When the stack's first start had ended, with the administrator made."""
+        return self.path / "first-start"
+
     @cached_property
     def run(self) -> Path:
         """Sockets and pid files: inside, or in a short folder when the path is too long for a socket."""

@@ -36,8 +36,18 @@ class Wanted:
     https: bool | None = None
 
 
-def up(home: Home, wanted: Wanted, shell: Mapping[str, str], report: Report) -> bool:
-    """Start what does not run yet and wait until everything answers; False when everything did already.
+@dataclass(frozen=True)
+class Started:
+    """What `up` has done: whether anything had to be started, and `user` and `password` of the administrator
+    whom it made at the first start.
+    """
+
+    anything: bool
+    administrator: Mapping[str, str] | None = None
+
+
+def up(home: Home, wanted: Wanted, shell: Mapping[str, str], report: Report) -> Started:
+    """Start what does not run yet and wait until everything answers.
 
     Label Studio starts beside the rest and is waited for last, and not longer than `wanted.wait`: then it
     goes on starting by itself. Raises a `StackError` or `SettingsError` that says what is in the way.
@@ -53,7 +63,7 @@ def up(home: Home, wanted: Wanted, shell: Mapping[str, str], report: Report) -> 
             _start(home, choices, supervisor, shell, report)
         if choices.label_studio:
             _await_label_studio(home, choices, supervisor, wanted.wait, report)
-    return not well
+        return Started(not well, _administrator(home, choices, shell))
 
 
 @contextmanager
@@ -168,6 +178,21 @@ def _migrate(home: Home, choices: Choices, shell: Mapping[str, str]) -> None:
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StartFailed(f"the database cannot be brought up to date: {reason}") from error
+
+
+def _administrator(home: Home, choices: Choices, shell: Mapping[str, str]) -> Mapping[str, str] | None:
+    """The first user, made last of all: what is shown once must not be lost to a start that fails."""
+    if home.first_start.exists():
+        return None
+    from backend import db  # noqa: PLC0415 - a second `up` needs no database
+    from backend.accounts import registry  # noqa: PLC0415
+
+    engine = db.connect(settings.load(programs.settings_environment(home, choices, shell)).database)
+    with db.transaction(db.sessions(engine)) as session:
+        password = registry.first_administrator(session)
+    engine.dispose()
+    write_private(home.first_start, f"{db.now().isoformat()}\n")
+    return {"user": registry.ADMINISTRATOR, "password": password} if password else None
 
 
 def _await(
