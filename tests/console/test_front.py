@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, ConsoleMessage, Page
+from playwright.sync_api import Browser, Page
 
-from backend.console.vendoring import AXE, ROOT
 from tests.api.conftest import ADMIN
+from tests.console import driving
 from tests.console.conftest import furnish
 
-SERIOUS = {"serious", "critical"}
 PAGES = [
     "/",
     "/datasets",
@@ -48,31 +47,15 @@ def furnished(app: Flask, address: str) -> str:
 
 
 def _sign_in(page: Page, address: str) -> None:
-    page.goto(address)
-    page.get_by_text("With an API token instead").click()
-    page.get_by_label("API token").fill(ADMIN)
-    page.get_by_role("button", name="Use the token").click()
-    page.get_by_role("heading", name="Home").wait_for()
+    driving.sign_in(page, address, ADMIN)
 
 
 def _watched(page: Page) -> list[str]:
-    errors: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and _EXPECTED not in message.text:
-            errors.append(message.text)
-
-    page.on("console", note)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    return errors
+    return driving.watched(page, _EXPECTED)
 
 
 def _check(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
-    page.evaluate((ROOT / AXE).read_text(encoding="utf-8"))
-    found: dict[str, Any] = page.evaluate("axe.run()")
-    serious = [v for v in found["violations"] if v["impact"] in SERIOUS]
-    assert [(v["id"], n["html"], n["failureSummary"]) for v in serious for n in v["nodes"]] == [], page.url
+    driving.check(page)
 
 
 @pytest.fixture
