@@ -16,7 +16,7 @@ from backend.console import judging
 from backend.console.page import runtime, show, workspace_id
 from backend.errors import AppError
 from backend.models import answers, excerpts, registry
-from backend.models.precision import onnx_file
+from backend.models.precision import Precision, compared, onnx_file
 from backend.models.tables import Model
 
 bp = Blueprint("models", __name__)
@@ -43,7 +43,13 @@ def detail(name: str) -> Response:
         model = registry.get(session, workspace_id(), name)
         others = [row.name for row in registry.of_dataset(session, model.dataset_id, limit=_OTHERS)]
         values = _of_bundle(session, model)
-    return show("model.html", model=model, others=[other for other in others if other != name], **values)
+    return show(
+        "model.html",
+        model=model,
+        files=compared(model.facts),
+        others=[other for other in others if other != name],
+        **values,
+    )
 
 
 def _of_bundle(session: Session, model: Model) -> dict[str, Any]:
@@ -88,10 +94,13 @@ def bundle(name: str) -> Response:
 
 @bp.get("/models/<name>/onnx")
 def onnx(name: str) -> Response:
-    """The file that a service runs, for other programs."""
+    """The file that a service runs, or the one of a precision, for other programs."""
+    asked: dict[str, Precision] = {"fp32": "fp32", "int8": "int8"}
+    precision = asked.get(request.args.get("precision", ""), "served")
     with _verified(name) as archive:
-        content = onnx_file(archive, name, "served")
-    return send_file(BytesIO(content), "application/octet-stream", True, f"{name}.onnx")
+        content = onnx_file(archive, name, precision)
+    suffix = "" if precision == "served" else f"-{precision}"
+    return send_file(BytesIO(content), "application/octet-stream", True, f"{name}{suffix}.onnx")
 
 
 def _get(name: str) -> Model:

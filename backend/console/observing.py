@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from backend.console.page import runtime, show, workspace_id
+from backend.db import now
 from backend.errors import AppError
 from backend.services import logs, registry, usage
 from backend.services.usage import Point
@@ -25,10 +26,13 @@ def used(name: str) -> Response:
     with runtime().sessions() as session:
         service = registry.get(session, workspace_id(), name)
         points = usage.points(session, service, _SPANS[span])
+    until = now()
     return show(
         "service_usage.html",
         service=service,
         span=span,
+        since=round((until - _SPANS[span]).timestamp()),
+        until=round(until.timestamp()),
         count=usage.total(point.count for point in points),
         kinds=usage.kinds(usage.total(point.count for point in points)),
         series=_series(points),

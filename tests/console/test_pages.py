@@ -14,6 +14,7 @@ from backend.datasets import operations
 from backend.datasets import registry as datasets
 from backend.datasets.tables import Image
 from backend.db import SessionFactory, transaction
+from backend.models.tables import Model
 from backend.services import registry as services
 from backend.training import registry as tasks
 from backend.training.lifecycle import TaskState, advance
@@ -245,6 +246,19 @@ def test_a_model_has_its_metrics_matrix_and_plots(furnished: FlaskClient) -> Non
     with furnished.get("/models/parts-v1/plots/confusion.png") as plot:
         assert (plot.status_code, plot.content_type) == (200, "image/png")
     assert furnished.get("/models/parts-v1/plots/manifest.json").status_code == 404
+
+
+def test_a_model_shows_both_files_and_which_is_served(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    tried = {"served": "int8", "reason": f"{MARKUP} faster", "bytes_fp32": 13_400_000, "seconds_int8": 0.0045}
+    assert "fp32" not in furnished.get("/models/parts-v1").text
+    with transaction(api_sessions) as session:
+        session.scalars(select(Model)).one().facts = {"int8": tried}
+    page = furnished.get("/models/parts-v1").text
+    assert "13.4 MB" in page and "4.5 ms" in page and "int8 · served" in page
+    assert "/onnx?precision=fp32" in page and "/onnx?precision=int8" not in page
+    assert MARKUP not in page
 
 
 def test_a_model_whose_store_does_not_answer_has_what_the_database_knows(
