@@ -51,7 +51,9 @@ def of_cell(name: str) -> Response:
     with runtime().sessions() as session:
         model = registry.get(session, workspace_id(), name)
         found = answers.of_cell(excerpts.judged(runtime(), model), truth, answer)
-        some = {one.key: _said(one) for one in found[offset : offset + PAGE]}
+        some: dict[str, list[tuple[str, str]]] = {}
+        for one in found[offset : offset + PAGE]:  # an image of text has many
+            some.setdefault(one.key, []).extend(_said(one))
         shots = _shots(session, runtime().settings, model, some)
     following = offset + PAGE if len(found) > offset + PAGE else 0
     return show(

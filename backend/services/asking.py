@@ -79,7 +79,12 @@ def log_lines(settings: Settings, service: Service) -> list[str]:
     """The last lines of the log of what runs of the service now, the newest last. Raises as `predict`."""
     said = _call(settings, service, "GET", urljoin(_endpoint(service), "/log"), timeout=_SOON)
     lines = said.get("lines")
-    return [str(line) for line in lines] if isinstance(lines, list) else []
+    if not isinstance(lines, list):
+        raise ServiceUnreachable(
+            f"service {service.name!r} does not tell its log: it was started by an older release; "
+            "stop it and start it again"
+        )
+    return [str(line) for line in lines]
 
 
 def counts(settings: Settings, service: Service) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from redis import Redis
 from sqlalchemy import func, select
@@ -141,6 +142,16 @@ def test_a_service_that_does_not_answer_costs_the_others_nothing(
     assert noted == [service.id]
     with pytest.raises(ServiceUnreachable, match="does not answer"):
         logs.last(runtime.settings, gone, 5)
+
+
+def test_a_service_of_an_older_release_is_to_be_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = httpx.Response(404, json={"success": False, "errorCode": 404})
+    monkeypatch.setattr(httpx.Client, "request", lambda *_, **__: answer)
+    service = Service(
+        id=1, name="s", desired="running", ready_instances=1, endpoint="http://h:1/api/predict/s"
+    )
+    with pytest.raises(ServiceUnreachable, match="stop it and start it again"):
+        logs.last(Settings(secret_key=new_key()), service, 5)
 
 
 def test_a_log_is_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
