@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from plugins import registry
 from plugins.classification import preprocess
 from tests import servers
 from tests.console.conftest import CHROMIUM
+from tests.console.test_front import _check, _watched
 from tests.console.trial_world import link_to, put_colours, put_reader
 from tests.ml_backend.reading_plugin import ReadingPredictor
 
@@ -118,6 +119,40 @@ def test_the_camera_is_answered_on_the_phone_as_the_server_answers(
     page.get_by_text("On the server, which keeps no picture.").wait_for()
     _same(_answer(page), _expected(app, link, photograph), within=0.05)
     assert set(posted) == {"answers"}
+
+
+def test_a_photo_taken_while_the_camera_is_answered_has_its_own_answer(
+    app: Flask, address: str, page: Page
+) -> None:
+    put_colours(app)
+    page.goto(address + link_to(app))
+    page.get_by_text("On this phone; the picture goes nowhere.").wait_for()
+    photo = {"name": "sea.jpg", "mimeType": "image/jpeg", "buffer": _jpeg(Image.new("RGB", (90, 60), "blue"))}
+    page.get_by_label("Take or choose a photo").set_input_files(photo)  # type: ignore[arg-type]
+    expect(page.locator("#outputs li").first).to_contain_text("blue")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator("#outputs li").first).to_contain_text("red")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible_and_without_errors(
+    app: Flask, address: str, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    put_colours(app)
+    page = browser.new_page(
+        viewport={"width": 390, "height": 844}, permissions=["camera"], color_scheme=scheme
+    )
+    page.set_default_timeout(PATIENCE)
+    errors = _watched(page)
+    page.goto(address + link_to(app, collects=True))
+    page.get_by_text("On this phone; the picture goes nowhere.").wait_for()
+    page.get_by_role("button", name="Hold").click()
+    _check(page)
+    assert errors == []
+    page.goto(f"{address}/try/nothing")
+    page.get_by_role("heading", name="This link opens nothing").wait_for()
+    _check(page)
+    page.close()
 
 
 def test_without_https_a_photo_is_answered_instead(

@@ -21,8 +21,16 @@ export class Phone {
     return answer;
   }
 
-  // One question at a time.
+  #turn = Promise.resolve();
+
+  // One question at a time; the next waits.
   #ask(message, moved = []) {
+    const answer = this.#turn.then(() => this.#send(message, moved));
+    this.#turn = answer.catch(() => {});
+    return answer;
+  }
+
+  #send(message, moved) {
     return new Promise((resolve, reject) => {
       this.#worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
       this.#worker.onerror = (event) => reject(new Error(event.message || "no WebAssembly"));

@@ -15,6 +15,7 @@ const frame = document.createElement("canvas");
 const server = new Server(location.pathname.replace(/\/$/, ""));
 let config, texts, phone, pace = 0;
 let held = true; // whether no picture of the camera is looked at
+let asked = 0; // questions so far: an answer to an older one is not shown
 
 const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -28,10 +29,10 @@ const onServer = () => !phone || at("on-server").checked;
 
 // One answer to what the canvas holds, shown; false when there is none.
 async function look(canvas) {
-  const began = performance.now(), remote = onServer();
+  const began = performance.now(), remote = onServer(), number = ++asked;
   try {
     const answer = await (remote ? server : phone).answer(canvas);
-    show(answer, performance.now() - began, remote);
+    if (number === asked) show(answer, performance.now() - began, remote);
     return true;
   } catch (error) {
     say(error.message);
@@ -99,7 +100,8 @@ async function watch() {
 }
 
 function shape({ width, height }) {
-  at("view").style.aspectRatio = `${width} / ${height}`;
+  at("view").style.setProperty("--ratio", width / height);
+  at("view").hidden = false;
 }
 
 async function takePhoto() {

@@ -27,26 +27,34 @@ export function draw(source, canvas, most) {
   context.drawImage(source, 0, 0, canvas.width, canvas.height);
 }
 
-// Draws the regions of an answer, each with its text above it.
+// Draws the regions of an answer, each with its text above it: as large as the region is high, within what can be
+// read on the screen and what leaves the lines around it readable.
 export function mark(canvas, { outputs, width, height }) {
   [canvas.width, canvas.height] = [width, height];
   const context = canvas.getContext("2d");
-  const size = Math.max(width, height) / 45;
-  context.font = `600 ${size}px system-ui, sans-serif`;
-  context.lineWidth = size / 6;
+  const pixel = width / Math.max(canvas.clientWidth, 1); // of the screen, in pixels of the picture
+  context.lineWidth = 2 * pixel;
+  context.textBaseline = "bottom";
   for (const { label, pos } of outputs) {
     if (!pos) continue;
     const corners = pos.map(([x, y]) => [x * width, y * height]);
+    const [left, top] = [0, 1].map((axis) => Math.min(...corners.map((corner) => corner[axis])));
+    const bottom = Math.max(...corners.map(([, y]) => y));
     context.strokeStyle = INK;
     context.beginPath();
     corners.forEach(([x, y], number) => (number ? context.lineTo(x, y) : context.moveTo(x, y)));
     context.closePath();
     context.stroke();
-    const left = Math.min(...corners.map(([x]) => x)), top = Math.min(...corners.map(([, y]) => y));
-    const above = Math.max(top - size * 1.4, 0), wide = context.measureText(label).width + size * 0.6;
-    context.fillStyle = INK;
-    context.fillRect(Math.min(left, Math.max(width - wide, 0)), above, wide, size * 1.35);
-    context.fillStyle = "#fff";
-    context.fillText(label, Math.min(left, Math.max(width - wide, 0)) + size * 0.3, above + size);
+    chip(context, label, left, top, Math.min(Math.max((bottom - top) * 0.6, 8 * pixel), 14 * pixel));
   }
+}
+
+function chip(context, text, left, top, size) {
+  context.font = `600 ${size}px system-ui, sans-serif`;
+  const wide = context.measureText(text).width + size * 0.6, high = size * 1.15;
+  const x = Math.max(Math.min(left, context.canvas.width - wide), 0), y = Math.max(top, high);
+  context.fillStyle = INK;
+  context.fillRect(x, y - high, wide, high);
+  context.fillStyle = "#fff";
+  context.fillText(text, x + size * 0.3, y);
 }
