@@ -24,7 +24,7 @@ from plugins.ocr.bases import doctr_models, ppocr
 from plugins.ocr.bases.network import Detector, Input, Recogniser
 from plugins.weights import Places
 
-__all__ = ["Base", "Detector", "Input", "Recogniser", "cut", "doctr_cache", "load"]
+__all__ = ["Base", "Detector", "Input", "Recogniser", "cut", "doctr_cache", "go_on", "load"]
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,11 @@ def cut(
     if wrong := [one for one in wanted if len(one) != 1]:
         raise ValueError(f"{wrong[0]!r} is not one character")
     weight, bias = recogniser.last_layer()
-    known = {character: place for place, character in reversed([*enumerate(recogniser.characters, 1)])}
-    places = {character: place for place, character in enumerate(wanted, 1)}
-    others = [(form, places[one]) for form, one in sorted((forms or {}).items()) if form in known]
+    known = {character: place for place, character in reversed([*enumerate(recogniser.rows)])}
+    kept = {form: one for form, one in sorted((forms or {}).items()) if form in known}
     noise = torch.Generator().manual_seed(0)
     rows, shifts = [weight[0]], [bias[0]]
-    for character in (*wanted, *(form for form, _ in others)):
+    for character in (*wanted, *kept):
         place = known.get(character)
         if place is None:
             row = torch.randn(weight.shape[1], generator=noise).to(weight) * weight.std() * 0.1
@@ -113,6 +112,20 @@ def cut(
             rows.append(weight[place])
             shifts.append(bias[place])
     recogniser.replace_last_layer(torch.stack(rows), torch.stack(shifts))
-    recogniser.characters = wanted
-    recogniser.count_as([place for _, place in others])
+    recogniser.stand_for(wanted, kept)
     return recogniser
+
+
+def go_on(trained: Recogniser, like: Recogniser) -> Recogniser:
+    """Let a trained network answer the characters of `like`, which is of the same base: its own rows of the
+    last layer where it knows a character, else those of `like`. The same object.
+    """
+    known = {character: place for place, character in enumerate(trained.rows)}
+    weight, bias = (value.clone() for value in like.last_layer())
+    own_weight, own_bias = trained.last_layer()
+    for row, character in enumerate(like.rows):
+        if (place := known.get(character)) is not None:
+            weight[row], bias[row] = own_weight[place], own_bias[place]
+    trained.replace_last_layer(weight, bias)
+    trained.stand_for(like.characters, like.forms)
+    return trained

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,8 +64,9 @@ class Recogniser(nn.Module):
     Class 0 is CTC's blank, class i is `characters[i - 1]`; the last character is the space. One step of the
     answer is `stride` pixels wide.
 
-    The last layer may tell more apart than is answered: its rows behind those of `characters` are other forms
-    of them (small letters where the labels have capitals only), whose probability is added to theirs.
+    The last layer may tell more apart than is answered: its rows behind those of `characters` are those of
+    `forms`, other forms of them (small letters where the labels have capitals only), whose probability is
+    added to theirs.
     """
 
     input: Input
@@ -76,6 +77,7 @@ class Recogniser(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.forms: dict[str, str] = {}
         self.register_buffer("rows_of", None, persistent=False)
 
     @property
@@ -97,17 +99,21 @@ class Recogniser(nn.Module):
         never = torch.full_like(answers[..., :1], _NEVER)
         return torch.cat([answers, never], 2)[..., self.rows_of].logsumexp(3)
 
-    def count_as(self, classes: Sequence[int]) -> None:
-        """Let the rows behind those of `characters` count as these classes, one entry a row."""
-        if not classes:
-            self.rows_of = None
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The characters that the rows of the last layer stand for; that of the blank is empty."""
+        return ("", *self.characters, *self.forms)
+
+    def stand_for(self, characters: tuple[str, ...], forms: Mapping[str, str]) -> None:
+        """Say what the rows of the last layer are."""
+        self.characters, self.forms, self.rows_of = characters, dict(forms), None
+        if not forms:
             return
-        own = 1 + len(self.characters)
-        rows = [[place] for place in range(own)]
-        for row, place in enumerate(classes, own):
-            rows[place].append(row)
-        most = max(len(some) for some in rows)
-        never = own + len(classes)
+        places = {character: place for place, character in enumerate(characters, 1)}
+        rows = [[place] for place in range(1 + len(characters))]
+        for row, character in enumerate(forms.values(), len(rows)):
+            rows[places[character]].append(row)
+        most, never = max(len(some) for some in rows), len(self.rows)
         filled = [[*some, *[never] * (most - len(some))] for some in rows]
         self.rows_of = torch.tensor(filled, device=self.last_layer()[0].device)
 

@@ -71,6 +71,7 @@ def export(
             "turn_below": turn_below,
             "margin": margin,
             "least_confidence": least_confidence,
+            "forms": recogniser.forms,
         },
     }
     for network, file in ((detector, DETECTOR), (recogniser, RECOGNISER)):

@@ -51,14 +51,17 @@ def train(context: TrainingContext) -> Draft:
     judged = (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES)
     judge = Judge(context, judged, pages.sides_for(side))
     context.fact("least_side", judge.sides.least)
-    start = Kept(*copy.deepcopy((base.detector, recogniser)), Thresholds(), "pretrained networks")
+    start = Kept(base.detector, recogniser, Thresholds(), "pretrained networks")
     facts: dict[str, object] = {}
     try:
-        began = beginning.begin(context, judge, base.detector, recogniser)
-        facts["base_end_to_end_f1"] = round(began.metrics[HEADLINE], 4)
+        began = beginning.begin(context, judge, base, recogniser)
+        if began.parent:
+            facts["parent"] = began.parent
+        name = f"networks of model {began.parent}" if began.parent else start.name
+        start = Kept(*copy.deepcopy((base.detector, recogniser)), began.thresholds, name)
         kept = _train(Stages(context, side, some, base.detector, recogniser, judge, began), start)
     except Interrupted:
-        context.log("Stopped before anything was trained: the pretrained networks are kept.")
+        context.log(f"Stopped before anything was trained: the {start.name} are kept.")
         kept = start
     context.fact("kept", kept.name)
     context.fact("thresholds", dict(kept.thresholds.to_json()))
@@ -101,7 +104,7 @@ def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
             return trained
         stages.context.log(
             f"Training made it worse on the validation images ({found[HEADLINE]:.1%} against "
-            f"{usual[HEADLINE]:.1%} end to end), so the pretrained networks are kept."
+            f"{usual[HEADLINE]:.1%} end to end), so the {start.name} are kept."
         )
     except Interrupted:
         return trained

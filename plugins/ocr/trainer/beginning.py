@@ -1,5 +1,6 @@
-"""What a training begins with: networks of a base, cut to the labels' characters, and how well they read as
-they are. Kept for later attempts, which must divide the time as the first one did.
+"""What a training begins with: networks of a base, cut to the labels' characters, or those of the model
+before, and how well they read as they are. Kept for later attempts, which must divide the time as the first
+one did.
 """
 
 from __future__ import annotations
@@ -7,12 +8,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from plugins import fitting
 from plugins.contract import PluginError, TrainingContext, TrainingStopped
 from plugins.ocr import bases
-from plugins.ocr.bases import Base, Detector, Recogniser
+from plugins.ocr.bases import Base, Recogniser
 from plugins.ocr.evaluate import HEADLINE
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Thresholds
@@ -20,6 +22,7 @@ from plugins.ocr.text import other_case, vocabulary
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.judging import Judge, score
 from plugins.ocr.trainer.pages import Text
+from plugins.ocr.trainer.previous import Former, effort, former
 
 SCRATCH_TEXTS = 20_000  # docTR's own recognisers have learned from millions; with less nothing is read
 _LEFT_OVER = 0.08  # share of the time for thresholds, export and comparison
@@ -29,13 +32,16 @@ _SHOWN = 20  # characters named in a line of the log
 @dataclass(frozen=True)
 class Beginning:
     """Seconds of the time budget that are left when the detector and when the recogniser are trained, those
-    that looking for text in an image takes, and the metrics of the base.
+    that looking for text in an image takes, and metrics and thresholds of the networks that are begun with:
+    those of the model `parent`, or pretrained ones.
     """
 
     after_detector: float
     after_recogniser: float
     page_seconds: float
     metrics: Mapping[str, float]
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    parent: str = ""
 
 
 def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser]:
@@ -86,31 +92,68 @@ def _stopped(context: TrainingContext) -> bool:
     return False
 
 
-def begin(context: TrainingContext, judge: Judge, detector: Detector, recogniser: Recogniser) -> Beginning:
-    """Measure the base and divide the time, or read what an earlier attempt did."""
+def begin(context: TrainingContext, judge: Judge, base: Base, recogniser: Recogniser) -> Beginning:
+    """Measure the base and the model to go on from, whose weights the networks then hold if they are better,
+    and divide the time; or read what an earlier attempt did.
+
+    Raises `PluginError` (`previous_differs`), and `Interrupted` before the networks are changed.
+    """
     path = context.folder / "beginning.safetensors"
+    before = former(context, base, recogniser)
     if path.is_file():
-        return Beginning(**fitting.read_checkpoint(path)[1])
+        record = fitting.read_checkpoint(path)[1]
+    else:
+        record = _measured(context, judge, base, recogniser, before)
+        context.checkpoint()
+        fitting.write_checkpoint(path, {}, record)
+    if before is not None and record["parent"]:
+        base.detector.load_state_dict(before.detector.state_dict())
+        recogniser.load_state_dict(before.recogniser.state_dict())
+    return Beginning(**{**record, "thresholds": Thresholds(**record["thresholds"])})
+
+
+def _measured(
+    context: TrainingContext, judge: Judge, base: Base, recogniser: Recogniser, before: Former | None
+) -> dict[str, Any]:
     started = time.monotonic()
-    maps = judge.maps(detector)
+    maps = judge.maps(base.detector)
     page_seconds = (time.monotonic() - started) / max(len(maps), 1)
-    metrics = judge.metrics(maps, recogniser, Thresholds())
+    thresholds, parent, share = Thresholds(), "", 1.0
+    metrics = judge.metrics(maps, recogniser, thresholds)
     for name, value in score(metrics).rows.items():
         context.report(name, value, epoch=0)
-    context.log(
-        f"Without training {metrics[HEADLINE]:.1%} end to end: finding text reaches "
-        f"{metrics['detection_f1']:.1%}, and {metrics['exact_match_loose']:.1%} of that is read rightly."
-    )
+    context.log(f"Without training {_in_words(metrics)}")
+    context.fact("base_end_to_end_f1", round(metrics[HEADLINE], 4))
+    if before is not None and context.previous is not None:
+        own = judge.metrics(judge.maps(before.detector), before.recogniser, before.thresholds)
+        context.log(f"Model {context.previous.name}: {_in_words(own)}")
+        if score(own).value >= score(metrics).value:
+            metrics, thresholds, parent = own, before.thresholds, context.previous.name
+            share = effort(context.previous, context.examples("train"))
+            context.log(f"Training goes on from the model, in {share:.0%} of the time.")
+    return {
+        **_division(context, metrics, share),
+        "page_seconds": page_seconds,
+        "metrics": dict(metrics),
+        "thresholds": dict(thresholds.to_json()),
+        "parent": parent,
+    }
+
+
+def _division(context: TrainingContext, metrics: Mapping[str, float], effort: float) -> dict[str, float]:
+    """Seconds that are left when each network is trained, if both take this share of the useful time."""
     left = context.time_left()
     share = context.params.detector_share
     share = detector_share(metrics) if share is None else share
-    if math.isfinite(left):
-        useful, rest = (1 - _LEFT_OVER) * left, _LEFT_OVER * left
-        record = {"after_detector": rest + (1 - share) * useful, "after_recogniser": rest}
-    else:
-        record = {"after_detector": 0.0, "after_recogniser": 0.0}
-    record["page_seconds"] = page_seconds
     context.fact("detector_share", round(share, 2))
-    context.checkpoint()
-    fitting.write_checkpoint(path, {}, {**record, "metrics": dict(metrics)})
-    return Beginning(**record, metrics=metrics)
+    if not math.isfinite(left):
+        return {"after_detector": 0.0, "after_recogniser": 0.0}
+    useful = effort * (1 - _LEFT_OVER) * left
+    return {"after_detector": left - share * useful, "after_recogniser": left - useful}
+
+
+def _in_words(metrics: Mapping[str, float]) -> str:
+    return (
+        f"{metrics[HEADLINE]:.1%} end to end: finding text reaches {metrics['detection_f1']:.1%}, and "
+        f"{metrics['exact_match_loose']:.1%} of that is read rightly."
+    )

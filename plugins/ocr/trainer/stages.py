@@ -26,6 +26,7 @@ _FOUND_IN = 100  # images at most in which texts are looked for, to learn to rea
 _FOUND_SHARE = 0.15  # of the recogniser's time that this may take
 _SIDE, _BATCH = 544, 4  # of the patches that finding text is trained on
 _DETECTOR_RATE, _RECOGNISER_RATE = 1e-4, 3e-4  # the latter measured on receipts and cable sleeves
+_CALM = 0.5  # share of these rates when a model is gone on from: what holds already shall not be shaken
 _UNBOUNDED = 10_000  # epochs, where the time ends the training
 _DEFAULT = 5  # epochs where nothing ends it
 
@@ -54,7 +55,7 @@ class Stages:
             self.side,
             Patches(size, scale_of, Policy(), _BATCH),
             lambda model: self.judge.of_detector(model, self.recogniser),
-            params.learning_rate or _DETECTOR_RATE,
+            self._rate(_DETECTOR_RATE),
         )
         span = Span(self._epochs(params.detector_epochs), self.began.after_detector)
         stage.train(self.context, "detector", work, span)
@@ -96,7 +97,7 @@ class Stages:
             self.recogniser,
             sources,
             lambda model: self.judge.of_recogniser(maps, model, thresholds),
-            params.learning_rate or _RECOGNISER_RATE,
+            self._rate(_RECOGNISER_RATE),
         )
         span = Span(self._epochs(params.recogniser_epochs), self.began.after_recogniser)
         stage.train(self.context, "recogniser", work, span)
@@ -128,6 +129,10 @@ class Stages:
         if turned:
             self.context.log(f"{turned} of {len(made)} texts are read upside down in their boxes.")
         return made
+
+    def _rate(self, usual: float) -> float:
+        chosen: float | None = self.context.params.learning_rate
+        return chosen or usual * (_CALM if self.began.parent else 1.0)
 
     def _epochs(self, chosen: int | None) -> int:
         if chosen is not None:
