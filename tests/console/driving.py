@@ -39,4 +39,5 @@ def check(page: Page) -> None:
     page.evaluate((ROOT / AXE).read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("axe.run()")
     serious = [v for v in found["violations"] if v["impact"] in SERIOUS]
-    assert [(v["id"], n["html"], n["failureSummary"]) for v in serious for n in v["nodes"]] == [], page.url
+    told = [(v["id"], n["html"], n["failureSummary"]) for v in serious for n in v["nodes"]]
+    assert not told, f"{page.url}: {told}"
