@@ -1,7 +1,7 @@
-"""What to label next, and which labels are doubtful: the operations `next` and `doubts`.
+"""What to label next: the operation `next`.
 
-Both look at the images with a network and fit its last layer to the labels as they are now. Their lists are
-written at the end at once, so that the former ones stand until then.
+It looks at the images with a network and fits its last layer to the labels as they are now. Its list is
+written at the end at once, so that the former one stands until then.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from sqlalchemy import delete, insert, select
 
 from backend.datasets import operations
 from backend.datasets.progress import Progress
-from backend.datasets.similar import group_names
 from backend.datasets.tables import Dataset, Image, Operation
-from backend.db import now, transaction
-from backend.errors import AppError, NotEnoughData, WrongState
+from backend.db import transaction
+from backend.errors import AppError
 from backend.label_studio import ordering, registry
 from backend.label_studio.client import connect
 from backend.labels.tables import LabelSuspect, QueuedLabel
@@ -27,7 +26,7 @@ from backend.models.tables import Model
 from backend.runtime import Runtime
 from plugins import registry as plugins
 from plugins import selection
-from plugins.contract import Doubt, Pick, PluginError
+from plugins.contract import Pick
 from workers import features
 from workers.features import Seen
 
@@ -41,11 +40,11 @@ def order(runtime: Runtime, operation: Operation, progress: Progress) -> dict[st
     """
     dataset = operation.dataset
     count = int(operation.parameters.get("count") or USUAL_COUNT)
-    images, model = _images(runtime, dataset)
-    free = [image for image in images if not _is_labelled(image)]
-    known = _drawn([image for image in images if _is_labelled(image)], dataset.id)
+    images, model = usable_images(runtime, dataset)
+    free = [image for image in images if not is_labelled(image)]
+    known = drawn([image for image in images if is_labelled(image)], dataset.id)
     result = {"ordered": 0, "unlabelled": len(free), "labelled": len(known), "by": ""}
-    looked_at = known + _drawn(free, dataset.id)
+    looked_at = known + drawn(free, dataset.id)
     seen, by = _look(runtime, dataset, looked_at, model, progress) if free else (Seen(free, None), "")
     if seen is None:
         return {**result, "stopped": True}
@@ -60,57 +59,8 @@ def order(runtime: Runtime, operation: Operation, progress: Progress) -> dict[st
         }
         for place, pick in enumerate(picks)
     ]
-    _replace(runtime, operation, QueuedLabel, values)
+    replace(runtime, operation, QueuedLabel, values)
     return {**result, "ordered": len(values), "by": by, **_show(runtime, dataset, progress)}
-
-
-def doubt(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
-    """List the labels that a last layer which has not learned from them confidently contradicts; answers
-    `labelled`, `doubtful` and `by`.
-
-    The network is that before any training, where there is one: a model of this dataset has learned the
-    wrong labels too. Raises `WrongState` where none can look, `NotEnoughData`.
-    """
-    dataset = operation.dataset
-    images, model = _images(runtime, dataset)
-    plugin = plugins.plugin_for_type(dataset.type)
-    if not plugin.selection:
-        raise WrongState(f"doubtful labels of datasets of type {dataset.type!r} cannot be found")
-    known = _drawn([image for image in images if _is_labelled(image)], dataset.id)
-    network = features.pretrained(runtime, dataset, known)
-    with features.of_model(runtime, None if network else model) as learned:
-        network = network or learned
-        if network is None:
-            raise WrongState("there is no network to look with; train a model, or allow its weights to load")
-        seen = features.see(runtime, dataset, known, network, progress)
-    result = {"labelled": len(known), "doubtful": 0, "by": network.version}
-    if seen is None:
-        return {**result, "stopped": True}
-    groups = group_names(
-        [image.content_hash or "" for image in seen.images],
-        [image.perceptual_hash or "" for image in seen.images],
-    )
-    try:
-        found: list[Doubt] = plugins.load(plugin.selection).doubts(
-            seen.rows, [image.label for image in seen.images], groups
-        )
-    except PluginError as error:
-        raise NotEnoughData(str(error)) from None
-    values = [
-        {
-            "dataset_id": dataset.id,
-            "image_id": seen.images[each.index].id,
-            "region": "",
-            "given": each.given,
-            "suggested": each.suggested,
-            "confidence": each.confidence,
-            "found_by": network.version[:100],
-            "found_at": now(),
-        }
-        for each in found
-    ]
-    _replace(runtime, operation, LabelSuspect, values)
-    return {**result, "doubtful": len(values)}
 
 
 def _show(runtime: Runtime, dataset: Dataset, progress: Progress) -> dict[str, Any]:
@@ -129,7 +79,7 @@ def _show(runtime: Runtime, dataset: Dataset, progress: Progress) -> dict[str, A
         return {"not_in_label_studio": str(error)}
 
 
-def _images(runtime: Runtime, dataset: Dataset) -> tuple[list[Image], Model | None]:
+def usable_images(runtime: Runtime, dataset: Dataset) -> tuple[list[Image], Model | None]:
     """The images that can be used and that nobody has skipped, and the current model."""
     with runtime.sessions() as session:
         chosen = select(Image).where(
@@ -142,11 +92,12 @@ def _images(runtime: Runtime, dataset: Dataset) -> tuple[list[Image], Model | No
         return images, models.current(session, dataset.id)
 
 
-def _is_labelled(image: Image) -> bool:
+def is_labelled(image: Image) -> bool:
+    """Whether something is known of it, if only that there is no text."""
     return image.label is not None or image.regions is not None
 
 
-def _drawn(images: list[Image], seed: int) -> list[Image]:
+def drawn(images: list[Image], seed: int) -> list[Image]:
     """All of them, or `MOST` drawn at random, in their order."""
     if len(images) <= MOST:
         return images
@@ -175,17 +126,17 @@ def _pick(dataset: Dataset, seen: Seen, count: int) -> Sequence[Pick]:
 
 
 def _at_random(seen: Seen, count: int, seed: int) -> Sequence[Pick]:
-    free = [row for row, image in enumerate(seen.images) if not _is_labelled(image)]
+    free = [row for row, image in enumerate(seen.images) if not is_labelled(image)]
     return selection.at_random(np.array(free, np.intp), count, seed=seed)
 
 
-def _replace(
+def replace(
     runtime: Runtime,
     operation: Operation,
     table: type[QueuedLabel] | type[LabelSuspect],
     values: list[dict[str, Any]],
 ) -> None:
-    """The new list in the place of the former, if this attempt still owns the operation."""
+    """Put the new list in the place of the former, if this attempt still owns the operation."""
     with transaction(runtime.sessions) as session:
         operations.progress(session, operation.id, operation.attempt)
         session.execute(delete(table).where(table.dataset_id == operation.dataset_id))

@@ -32,7 +32,7 @@ RUNS = {
     "reconcile": "backend.label_studio.reconciling:run",
     "prelabel": "workers.prelabel:run",
     "next": "workers.choosing:order",
-    "doubts": "workers.choosing:doubt",
+    "doubts": "workers.doubting:doubt",
 }
 
 

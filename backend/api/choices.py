@@ -50,12 +50,14 @@ class NextPage(Out):
 
 
 class DoubtOut(Out):
-    """A label that a network which has not learned from it confidently contradicts: what the label says, what
-    the network says and how sure it is (0..1); `url` as in the order of what to label next.
+    """A label that a network confidently contradicts: what the label says, what the network says and how sure
+    it is (0..1). Of a text, `region` is the region's id, or `#` and its number. `url` opens it in Label
+    Studio, and is empty where it has no item there.
     """
 
     id: int
     key: str
+    region: str
     label: str
     suggested: str
     confidence: float

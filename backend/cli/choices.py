@@ -37,7 +37,11 @@ def next_(shell: Shell, name: str, count: int, last: bool) -> None:
 @click.option("--last", is_flag=True, help="Show those found last, without the labels changed since.")
 @pass_shell
 def doubts(shell: Shell, name: str, last: bool) -> None:
-    """List the labels that are probably wrong, the worst first, with what they should perhaps be."""
+    """List the labels that are probably wrong, the worst first, with what they should perhaps be.
+
+    Texts are read in their boxes by the dataset's current model, or by the pretrained reader where there is
+    none yet: no reader is trained without the label in question.
+    """
     address = f"{named('datasets', name)}/doubts"
     if not last:
         operate(shell, name, "doubts", no_wait=False)

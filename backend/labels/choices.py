@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import select
@@ -11,8 +13,12 @@ from sqlalchemy.orm import Session
 from backend.datasets.tables import Dataset, Image
 from backend.label_studio import registry
 from backend.label_studio.tables import LabelingItem, LabelingProject
+from backend.labels.store import label_of
 from backend.labels.tables import LabelSuspect, QueuedLabel
 from backend.settings import Settings
+from plugins.contract import Region
+
+_PAGE = 200
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,13 @@ class Next:
 
 @dataclass(frozen=True)
 class Doubtful:
-    """A label and what a network says instead, and how sure that is (0..1)."""
+    """A label, or the text of a `region` (empty for a whole image), what a network says instead, and how sure
+    that is (0..1).
+    """
 
     id: int
     key: str
+    region: str
     label: str
     suggested: str
     confidence: float
@@ -61,26 +70,44 @@ def following(
 def doubts(
     session: Session, settings: Settings, dataset: Dataset, *, limit: int, after: int = 0
 ) -> list[Doubtful]:
-    """The doubtful labels, the worst first, without those that were changed since."""
-    query = _with_item(select(LabelSuspect, Image.key, LabelingItem.item), LabelSuspect).where(
-        LabelSuspect.dataset_id == dataset.id,
-        LabelSuspect.id > after,
-        Image.state == "present",
-        Image.label == LabelSuspect.given,
+    """The doubtful labels and texts, the worst first, without those that were changed since."""
+    query = _with_item(select(LabelSuspect, Image, LabelingItem.item), LabelSuspect).where(
+        LabelSuspect.dataset_id == dataset.id, LabelSuspect.id > after, Image.state == "present"
     )
     project = registry.project_of(session, dataset.id)
+    rows = session.execute(query.order_by(LabelSuspect.id).execution_options(yield_per=_PAGE))
+    standing = ((row, image, item) for row, image, item in rows if _says(image, row))
     return [
         Doubtful(
             row.id,
-            key,
+            image.key,
+            row.region,
             row.given,
             row.suggested,
             row.confidence,
             row.found_by,
             _url(settings, project, item),
         )
-        for row, key, item in session.execute(query.order_by(LabelSuspect.id).limit(limit))
+        for row, image, item in islice(standing, limit)
     ]
+
+
+def named(regions: Sequence[Region]) -> dict[str, Region]:
+    """The regions by their ids, those without one, or with that of another, by their numbers from 1."""
+    found: dict[str, Region] = {}
+    for number, region in enumerate(regions, 1):
+        name = region.id if region.id and region.id not in found else f"#{number}"
+        found[name] = region
+    return found
+
+
+def _says(image: Image, suspect: LabelSuspect) -> bool:
+    """Whether the label is still the one that was doubted."""
+    if not suspect.region:
+        return image.label == suspect.given
+    label = label_of(image)
+    region = named(label.regions).get(suspect.region) if label is not None else None
+    return region is not None and (region.text or "")[: len(suspect.given)] == suspect.given
 
 
 def _with_item(query: Any, table: type[QueuedLabel] | type[LabelSuspect]) -> Any:

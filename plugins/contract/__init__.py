@@ -41,7 +41,9 @@ from plugins.contract.predicting import (
 )
 from plugins.contract.selecting import (
     Doubt,
+    OpenReader,
     Pick,
+    Proofreading,
     Selection,
 )
 
@@ -69,6 +71,7 @@ __all__ = [
     "Labeling",
     "OpenPredictor",
     "OpenPretrained",
+    "OpenReader",
     "Output",
     "Pick",
     "Plugin",
@@ -77,6 +80,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Previous",
+    "Proofreading",
     "Reader",
     "Region",
     "Selection",
@@ -302,6 +306,8 @@ class Plugin:
     mistakes: str = ""  # optional, see `IllustrateMistakes`
     pretrained: str = ""  # optional, see `OpenPretrained`
     selection: str = ""  # optional, a module that is a `Selection`; for predictors that are an `Embedder`
+    reader: str = ""  # optional, see `OpenReader`
+    proofreading: str = ""  # optional, a module that is a `Proofreading`; for predictors that are a `Reader`
     browser: str = ""  # optional, see `DescribeForBrowser`
     api_version: int = API_VERSION
 

@@ -1,10 +1,12 @@
-"""Which images to label next, and which labels are doubtful."""
+"""Which images to label next, and which labels and texts are doubtful."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from plugins.contract.predicting import Output, Reader
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Pick:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A label that a model contradicts which has not learned from it: the `index` of the image's row, what
-    the label says, what the model says instead, and how sure that is (0..1).
+    """A label that a model contradicts: the `index` of the image's row, or of the text, what the label says,
+    what the model says instead, and how sure that is (0..1).
     """
 
     index: int
@@ -43,3 +45,15 @@ class Selection(Protocol):
 
         Raises `PluginError` (`too_few_images`) where there is too little to learn from.
         """
+
+
+class Proofreading(Protocol):
+    """Which texts are doubtful, by what a `Reader` reads in their regions: a module with this function."""
+
+    def doubts(self, texts: Sequence[str], outputs: Sequence[Output]) -> list[Doubt]:
+        """The texts, each with what was read there, that are probably wrong, the worst first."""
+
+
+OpenReader = Callable[..., tuple[str, Reader]]
+"""`open_reader(texts: Iterable[str], *, threads: int)` for texts like these: a version, and the reader before
+any training. Raises `PluginError`."""

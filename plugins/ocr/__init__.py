@@ -26,4 +26,6 @@ PLUGIN = Plugin(
     illustrator="plugins.ocr.plots:illustrate",
     labeling="plugins.ocr.labeling",
     mistakes="plugins.ocr.mistakes:illustrate_mistakes",
+    reader="plugins.ocr.exporter.pretrained:open_reader",
+    proofreading="plugins.ocr.proofreading",
 )

@@ -125,7 +125,14 @@ def test_every_algorithm_has_quick_values(plugin: Plugin) -> None:
 
 
 def test_every_dotted_path_resolves(plugin: Plugin) -> None:
-    dotted_paths = (plugin.trainer, plugin.predictor, plugin.evaluator, plugin.illustrator, plugin.mistakes)
+    dotted_paths = (
+        plugin.trainer,
+        plugin.predictor,
+        plugin.evaluator,
+        plugin.illustrator,
+        plugin.mistakes,
+        plugin.reader,
+    )
     for dotted in filter(None, dotted_paths):
         assert callable(registry.load(dotted))
     labeling = registry.load(plugin.labeling)

@@ -58,7 +58,7 @@ def _fill(place: Place, folders: Sequence[str], each: int) -> None:
     place.check()
 
 
-def _run(place: Place, kind: str, **parameters: int) -> Operation:
+def run(place: Place, kind: str, **parameters: int) -> Operation:
     with transaction(place.sessions) as session:
         row = operations.start(session, place.dataset, kind, parameters)
     execute(_Here(place), row.id)
@@ -71,7 +71,7 @@ def _next(place: Place, **page: int) -> list[choices.Next]:
         return choices.following(session, Settings(), place.dataset, **{"limit": 100, **page})
 
 
-def _doubts(place: Place) -> list[choices.Doubtful]:
+def doubtful(place: Place) -> list[choices.Doubtful]:
     with place.sessions() as session:
         return choices.doubts(session, Settings(), place.dataset, limit=100)
 
@@ -84,7 +84,7 @@ def _label(place: Place, key: str, name: str) -> None:
 
 def test_without_a_label_or_a_model_typical_images_come_first(place: Place) -> None:
     _fill(place, ["some-green", "some-red"], 8)
-    ended = _run(place, "next", count=12)
+    ended = run(place, "next", count=12)
     assert (ended.state, ended.result["ordered"], ended.result["unlabelled"]) == ("succeeded", 12, 16)
     assert ended.result["by"].startswith("efficientnet")
     found = _next(place)
@@ -97,7 +97,7 @@ def test_without_a_label_or_a_model_typical_images_come_first(place: Place) -> N
 
 def test_with_labels_the_uncertain_and_different_come_first_and_labelled_ones_leave(place: Place) -> None:
     _fill(place, ["green", "red", "some-green", "some-red"], 6)
-    ended = _run(place, "next", count=5)
+    ended = run(place, "next", count=5)
     assert (ended.result["labelled"], ended.result["ordered"]) == (12, 5)
     before = _next(place)
     assert {each.reason for each in before} <= {"uncertain", "different", "random"}
@@ -107,7 +107,7 @@ def test_with_labels_the_uncertain_and_different_come_first_and_labelled_ones_le
 
 
 def test_an_empty_dataset_has_nothing_to_label_next(place: Place) -> None:
-    ended = _run(place, "next")
+    ended = run(place, "next")
     assert (ended.state, ended.result["ordered"]) == ("succeeded", 0)
 
 
@@ -115,7 +115,7 @@ def test_an_order_that_label_studio_cannot_show_is_there_all_the_same(place: Pla
     _fill(place, ["some-green"], 3)
     with transaction(place.sessions) as session:
         session.add(LabelingProject(dataset_id=place.dataset.id, project=1))
-    ended = _run(place, "next")
+    ended = run(place, "next")
     assert (ended.state, ended.result["ordered"]) == ("succeeded", 3)
     assert "no Label Studio is set up" in ended.result["not_in_label_studio"]
     assert len(_next(place)) == 3
@@ -124,18 +124,18 @@ def test_an_order_that_label_studio_cannot_show_is_there_all_the_same(place: Pla
 def test_a_planted_wrong_label_is_doubted_until_it_is_changed(place: Place) -> None:
     _fill(place, ["green", "red"], 20)
     _label(place, "green/3.png", "red")
-    ended = _run(place, "doubts")
+    ended = run(place, "doubts")
     assert (ended.state, ended.result["labelled"]) == ("succeeded", 40), ended.error
-    (found,) = _doubts(place)
+    (found,) = doubtful(place)
     assert (found.key, found.label, found.suggested) == (f"{place.prefix}green/3.png", "red", "green")
     assert 0.5 < found.confidence <= 1 and found.found_by == ended.result["by"] and found.url == ""
     _label(place, "green/3.png", "green")
-    assert _doubts(place) == []
+    assert doubtful(place) == []
 
 
 def test_doubts_need_two_classes(place: Place) -> None:
     _fill(place, ["green"], 3)
-    ended = _run(place, "doubts")
+    ended = run(place, "doubts")
     assert (ended.state, ended.error_code) == ("failed", "not_enough_data")
     assert "label two of them" in ended.error
 
@@ -147,6 +147,6 @@ def test_images_that_cannot_be_used_or_were_skipped_are_not_asked_for(place: Pla
     place.check()
     with transaction(place.sessions) as session:
         session.execute(update(Image).where(Image.key.endswith("green1.png")).values(skipped=True))
-    _run(place, "next")
+    run(place, "next")
     names = {each.key.removeprefix(place.prefix) for each in _next(place)}
     assert names == {"some-green0.png", "some-green2.png"}
