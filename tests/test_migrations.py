@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from backend import db, tables
@@ -22,4 +25,32 @@ def test_a_migrated_database_has_exactly_the_tables_of_the_code(migrated: Path) 
     engine = db.connect(f"sqlite:///{migrated}")
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), db.Base.metadata) == []
+    engine.dispose()
+
+
+def test_tokens_from_before_there_were_roles_keep_their_rights(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    config = Config()
+    config.set_main_option("script_location", str(Path(db.__file__).with_name("migrations")))
+    config.set_main_option("sqlalchemy.url", url)
+    command.upgrade(config, "0008")
+    engine = db.connect(url)
+    with engine.connect() as connection:
+        connection.execute(sa.text("INSERT INTO workspaces VALUES (1, 'default', '2026-01-01 00:00:00')"))
+        for number, role in enumerate(("admin", "host")):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO api_tokens (workspace_id, name, role, sha256, created_at) "
+                    f"VALUES (1, '{role}', '{role}', '{number}', '2026-01-01 00:00:00')"
+                )
+            )
+        connection.commit()
+    db.migrate(url)
+    with engine.connect() as connection:
+        found = connection.execute(sa.text("SELECT name, role, user_id FROM api_tokens ORDER BY id")).all()
+    assert [tuple(row) for row in found] == [("admin", "owner", None), ("host", "host", None)]
+    command.downgrade(config, "0008")
+    with engine.connect() as connection:
+        roles = connection.scalars(sa.text("SELECT role FROM api_tokens ORDER BY id")).all()
+    assert list(roles) == ["admin", "host"]
     engine.dispose()

@@ -39,6 +39,7 @@ _MODULES = {
     "storage": "storage",
     "tokens": "tokens",
     "users": "users",
+    "workspaces": "workspaces",
 }
 
 

@@ -21,6 +21,7 @@ services list; services show; services update; services stop; services start; se
 storage create; storage list; storage show; storage delete; storage test
 tokens list; tokens create; tokens revoke
 users list; users add; users role; users reset-password; users remove
+workspaces list; workspaces create
 """
 
 

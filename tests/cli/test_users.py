@@ -64,6 +64,18 @@ def test_the_last_owner_is_kept(stack: Stack) -> None:
         assert code == "wrong_state" and "admin is the last owner" in said
 
 
+def test_the_owner_of_a_new_workspace_brings_people_in_who_see_nothing_else(stack: Stack) -> None:
+    made = stack.json("workspaces", "create", "second")
+    assert {"default", "second"} <= {row["name"] for row in stack.json("workspaces", "list")}
+    second = {"SIGHTLOOP_API_TOKEN": made["token"]}
+    added = json.loads(stack.run("users", "add", "cy", "--role", "owner", "--json", **second))
+    assert _sign_in(stack, "cy", added["password"]).url.path == "/account/password"
+    assert [row["name"] for row in json.loads(stack.run("users", "list", "--json", **second))] == ["cy"]
+    assert json.loads(stack.run("workspaces", "list", "--json", **second))[0]["name"] == "second"
+    assert "only owners of the first workspace" in stack.run("workspaces", "create", "x", code=1, **second)
+    assert stack.refusal("workspaces", "create", "second")[1] == "name_taken"
+
+
 def test_a_token_with_a_lesser_role_changes_nothing(stack: Stack) -> None:
     made = stack.json("tokens", "create", "looks", "--role", "viewer")
     assert (made["role"], made["user"]) == ("viewer", None)
