@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Page, expect
 
 from backend.console.vendoring import AXE, ROOT
 
@@ -34,7 +34,8 @@ def watched(page: Page, expected: str = "") -> list[str]:
 
 
 def check(page: Page) -> None:
-    """Nothing sticks out to the side, and axe finds nothing serious."""
+    """Nothing sticks out to the side, and axe finds nothing serious, when all parts have come."""
+    expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling")).to_have_count(0)  # pale meanwhile
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
     page.evaluate((ROOT / AXE).read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("axe.run()")
