@@ -3,7 +3,7 @@
 The manifest is written last and names every file with its sha256, so a folder without a manifest is no
 model, and a changed file is found. No pickle: ONNX, safetensors, JSON, PNG and text only.
 
-    manifest.json  *.onnx  weights.safetensors  test_vectors/  model_card.md  plots/
+    manifest.json  *.onnx  weights.safetensors  test_vectors/  model_card.md  answers.json  plots/
 """
 
 from __future__ import annotations

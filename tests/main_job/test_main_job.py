@@ -126,6 +126,15 @@ def test_a_revoked_token_stops_working(stack: Stack, service: Service) -> None:
     assert _ask(service, body).status_code == 200
 
 
+def test_a_service_shows_its_log_and_its_use(stack: Stack, service: Service) -> None:
+    assert _ask(service, _image(encode(crop("grass", 0)))).status_code == 200
+    messages = [line["message"] for line in stack.json("services", "logs", "look", "--lines", "500")]
+    assert "model loaded" in messages and "request" in messages
+    assert "request" in stack.run("services", "logs", "look", "--lines", "1")
+    used = stack.call("GET", "/services/look/usage").json()
+    assert (used["name"], used["state"]) == ("look", "Running")
+
+
 def test_a_service_has_its_instances_and_scales(stack: Stack, service: Service) -> None:
     assert stack.json("services", "show", "look")["ready_instances"] == 2
     stack.run("services", "update", "look", "--instances", "1", "--wait")
@@ -189,9 +198,20 @@ def test_discarding_leaves_nothing(stack: Stack, dataset: str) -> None:
 def test_the_same_snapshot_can_be_trained_again_and_compared(stack: Stack, model: str) -> None:
     first, second = stack.json("tasks", "show", model), stack.json("tasks", "show", "survivor")
     assert first["snapshot"] == second["snapshot"]
-    compared = stack.json("models", "compare", model, "survivor")
+    compared = stack.json("models", "compare", model, "survivor", "--images")
     assert compared["state"] == "same_snapshot"
     assert "accuracy" in compared["metrics"]
+    answers = compared["answers"]
+    assert answers["images"] == compared["metrics"]["examples"]["first"]
+    assert "images: " in stack.run("models", "compare", model, "survivor", "--images")
+
+
+def test_a_dataset_that_was_trained_on_is_not_deleted_by_mistake(
+    stack: Stack, dataset: str, model: str
+) -> None:
+    refused = stack.run("datasets", "delete", dataset, code=1)
+    assert "--with-models" in refused and model in refused
+    assert "is served by look" in stack.run("datasets", "delete", dataset, "--with-models", code=1)
 
 
 @pytest.mark.parametrize(
