@@ -45,13 +45,13 @@ DETAILS = [
     "/services/check",
     "/services/check/live",
     "/storage/store",
-    "/new/task?dataset=parts&algorithm=classification-high-performance",
     "/models/parts-v1/answers",
     "/models/parts-v1/compare?other=parts-v1",
     "/models/parts-v1/delete",
     "/datasets/parts/delete",
     "/services/check/usage",
     "/services/check/log",
+    "/new/task?dataset=parts&algorithm=classification-high-performance",
 ]
 
 
