@@ -3,12 +3,29 @@
 
 const QUALITY = 0.9; // of a JPEG
 const MOST_BYTES = 2 * 1024 ** 2;
+const MOST_THREADS = 4;
 
 export class Phone {
   // Raises when the browser cannot run the model.
   static async open(base, device) {
+    // Threads share memory, which needs isolation, which browsers grant with https only.
+    const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency ?? 1, MOST_THREADS) : 1;
+    try {
+      return await Phone.#opened(base, device, threads);
+    } catch (error) {
+      if (threads === 1) throw error;
+      return Phone.#opened(base, device, 1);
+    }
+  }
+
+  static async #opened(base, device, threads) {
     const phone = new Phone();
-    await phone.#ask({ open: { model: `${base}/model`, familiar: `${base}/familiar`, device } });
+    try {
+      await phone.#ask({ open: { model: `${base}/model`, familiar: `${base}/familiar`, device, threads } });
+    } catch (error) {
+      phone.#worker.terminate();
+      throw error;
+    }
     return phone;
   }
 

@@ -1,18 +1,19 @@
 // Runs a classifier with ONNX Runtime beside the page, which stays smooth. Two kinds of messages:
-// {open: {model, familiar, device}} is answered with {ready}, {picture: {data, width, height}} with {answer};
+// {open: {model, familiar, device, threads}} is answered with {ready}, {picture: {data, width, height}} with {answer};
 // either with {error} instead.
 import * as ort from "../vendor/ort.wasm.bundle.min.mjs";
 import { decide } from "./deciding.js";
 import { square } from "./resize.js";
 
 ort.env.wasm.wasmPaths = { wasm: new URL("../vendor/ort-wasm-simd-threaded.wasm", import.meta.url).href };
-// Shared memory needs isolation, which browsers grant with https only.
-ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency ?? 1, 4) : 1;
 
+const PATIENCE = 30_000; // milliseconds
 let session, device, known;
 
-async function open({ model, familiar, device: described }) {
+async function open({ model, familiar, device: described, threads }) {
   device = described;
+  ort.env.wasm.numThreads = threads;
+  ort.env.wasm.initTimeout = threads > 1 ? PATIENCE : 0; // threads that never start would be waited for
   const fetched = async (address) => {
     const response = await fetch(address);
     if (!response.ok) throw new Error((await response.json()).detail);
@@ -24,7 +25,7 @@ async function open({ model, familiar, device: described }) {
     // Threads that spin while they wait take the time of whatever draws the page, and the battery.
     extra: { session: { intra_op: { allow_spinning: "0" } } },
   });
-  return { ready: { threads: ort.env.wasm.numThreads } };
+  return { ready: { threads } };
 }
 
 async function answer({ data, width, height }) {
