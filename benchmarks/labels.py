@@ -1,6 +1,7 @@
 """What to label next against a random order, and planted wrong labels: the figures of `labels.md`.
 
-    python -m benchmarks.labels --set trashnet
+    python -m benchmarks.labels --set trashnet > trashnet.jsonl
+    python -m benchmarks.labels --draw trashnet.jsonl sign_digits.jsonl > benchmarks/labels.svg
 
 By the features of the pretrained network and its last layer alone, as `datasets next` and `datasets doubts`
 do before there is a model. Features are kept in --keep.
@@ -11,10 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
+from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from plugins.classification import head, selection
 from plugins.classification.bases.pretrained import open_pretrained
@@ -38,7 +44,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--keep", type=Path, default=Path("/var/tmp"))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--draw", type=Path, nargs="+", help="write the plot of these figures as SVG instead")
     options = parser.parse_args()
+    if options.draw:
+        sys.stdout.write(drawn([figures(path) for path in options.draw]))
+        return
     features, names = seen(DATA / options.set, options.keep / f"labels-{options.set}.npz", options.threads)
     for seed in options.seeds:
         print(json.dumps({"set": options.set, "seed": seed, **doubts(features, names, seed)}), flush=True)
@@ -99,6 +109,34 @@ def accuracy(
     fitted = head.fit(features[train][None], targets.astype(np.int64), alike, len(classes), stop=lambda: True)
     scores = features[test] @ fitted.weight.T + fitted.bias
     return float((classes[scores.argmax(1)] == names[test]).mean())
+
+
+def figures(path: Path) -> list[dict[str, Any]]:
+    """The curves among the lines that a run has printed."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line for line in lines if "ours" in line]
+
+
+def drawn(sets: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """Accuracy against the number of labels, a panel a set: the mean of the seeds, and one standard deviation
+    to both sides. SVG.
+    """
+    figure = Figure(figsize=(5 * len(sets), 3.6))
+    panels = figure.subplots(1, len(sets), squeeze=False)
+    for panel, seeds in zip(panels[0], sets, strict=True):
+        for name, key, colour in (("next", "ours", "tab:blue"), ("random", "random", "tab:gray")):
+            curves = 100 * np.array([seed[key] for seed in seeds])
+            mean, spread = curves.mean(0), curves.std(0, ddof=1)
+            panel.plot(list(BUDGETS), mean, color=colour, label=name)
+            panel.fill_between(list(BUDGETS), mean - spread, mean + spread, color=colour, alpha=0.2, lw=0)
+        whole = 100 * float(np.mean([seed["all"] for seed in seeds]))
+        panel.axhline(whole, color="black", lw=0.8, ls=":", label=f"all {seeds[0]['pool']} labels")
+        panel.set(title=f"{seeds[0]['set']}, {len(seeds)} seeds", xlabel="labels", ylabel="accuracy in %")
+        panel.legend(loc="lower right")
+    figure.tight_layout()
+    stream = StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
 
 
 def doubts(features: Floats, names: Names, seed: int) -> dict[str, object]:
