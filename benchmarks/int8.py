@@ -28,9 +28,10 @@ from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType,
 from benchmarks.classification.sets import DATA, read_set
 from plugins import registry
 from plugins.classification import cache, int8
-from plugins.classification.int8 import comparison, quantisation
-from plugins.classification.int8.quantisation import Statistics
-from plugins.classification.predictor import open_session
+from plugins.classification.int8 import comparison
+from plugins.quantisation import quantiser
+from plugins.quantisation.quantiser import Statistics
+from plugins.sessions import open_session
 from tests.plugins.context import MemoryContext
 
 ALGORITHM = "classification-high-performance"
@@ -95,15 +96,15 @@ def plain(model: onnx.ModelProto, statistics: Statistics, *, reduced: bool) -> b
 
 def variants(graph: bytes, images: npt.NDArray[np.uint8]) -> Iterator[tuple[str, bytes]]:
     """The ways to quantise, by name."""
-    model = quantisation.read(graph)
-    statistics = quantisation.observe(model, images, threads=2, stop=lambda: False)
+    model = quantiser.read(graph)
+    statistics = quantiser.observe(model, [images], threads=2, stop=lambda: False)
     yield "ONNX Runtime, 8 bits", plain(model, statistics, reduced=False)
     yield "ONNX Runtime, 7 bits", plain(model, statistics, reduced=True)
     still = Statistics(
         statistics.ranges, {name: np.zeros_like(mean) for name, mean in statistics.means.items()}
     )
-    yield "ours, bias as it was", quantisation.quantise(model, still).SerializeToString()
-    yield "ours", quantisation.quantise(model, statistics).SerializeToString()
+    yield "ours, bias as it was", quantiser.quantise(model, still).SerializeToString()
+    yield "ours", quantiser.quantise(model, statistics).SerializeToString()
 
 
 def answers(graph: bytes, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

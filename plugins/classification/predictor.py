@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from plugins.classification import evidence, preprocess
 from plugins.classification.trust import Trust
 from plugins.contract import Decision, DecodedImage, Evidence, Output, PluginError, Prediction
+from plugins.sessions import open_session
 
 _BATCH = 32  # larger ones are not faster and take more memory
 
@@ -135,17 +135,6 @@ class ClassificationPredictor:
         order = np.argsort(-row, kind="stable").tolist()
         confidences = row.tolist()
         return tuple(Output(self._labels[index], min(max(confidences[index], 0.0), 1.0)) for index in order)
-
-
-def open_session(graph: bytes, *, threads: int) -> Any:
-    """An ONNX Runtime session of a serialised graph, with the options that models are served with."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that spin while they wait halve the speed when anything else uses the cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> ClassificationPredictor:

@@ -16,10 +16,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from plugins import bundle
 from plugins.classification import int8
-from plugins.classification.int8 import comparison, quantisation, sensitivity
-from plugins.classification.int8.comparison import Agreement, Comparison, Speed
-from plugins.classification.predictor import open_predictor, open_session
+from plugins.classification.int8 import comparison
+from plugins.classification.int8.comparison import Agreement, Comparison
+from plugins.classification.predictor import open_predictor
 from plugins.contract import TrainingStopped
+from plugins.quantisation import quantiser, sensitivity
+from plugins.quantisation.quantiser import Statistics
+from plugins.quantisation.speed import Speed
+from plugins.sessions import open_session
 
 SIZE, CLASSES = 32, 4
 Graph = onnx.ModelProto
@@ -113,10 +117,8 @@ def never() -> bool:
 @pytest.fixture(scope="module")
 def made() -> tuple[Graph, Graph]:
     """The network and its int8 form."""
-    model = quantisation.read(network().SerializeToString())
-    return model, quantisation.quantise(
-        model, quantisation.observe(model, pictures(16), threads=1, stop=never)
-    )
+    model = quantiser.read(network().SerializeToString())
+    return model, quantiser.quantise(model, quantiser.observe(model, [pictures(16)], threads=1, stop=never))
 
 
 def answers(model: Graph, rows: Any, *, simulated: bool = False) -> Any:
@@ -150,8 +152,8 @@ def test_all_convolutions_run_in_int8(made: tuple[Graph, Graph], tmp_path: Path)
 
 
 def test_a_network_that_looks_both_ways_reads_bytes_too() -> None:
-    model = quantisation.read(network(both_ways=True).SerializeToString())
-    made = quantisation.quantise(model, quantisation.observe(model, pictures(16), threads=1, stop=never))
+    model = quantiser.read(network(both_ways=True).SerializeToString())
+    made = quantiser.quantise(model, quantiser.observe(model, [pictures(16)], threads=1, stop=never))
     assert not {"Cast", "Sub", "Div"} & {node.op_type for node in made.graph.node}
     rows = pictures(16, seed=2)
     fp32, quantised = answers(model, rows), answers(made, rows)
@@ -169,7 +171,7 @@ def test_the_integer_kernels_do_not_overflow(made: tuple[Graph, Graph]) -> None:
 
 def test_pairs_of_weights_stay_below_sixteen_bits() -> None:
     weight = np.random.default_rng(0).normal(size=(64, 24, 3, 3))
-    steps = np.rint(weight / quantisation.grid(weight, depthwise=False)[:, None, None, None])
+    steps = np.rint(weight / quantiser.grid(weight, depthwise=False)[:, None, None, None])
     pairs = steps.transpose(0, 2, 3, 1).reshape(64, -1, 2)
     assert np.abs(steps).max() > 64  # finer than 7 bits
     assert np.maximum(pairs, 0).sum(2).max() * 255 < 2**15
@@ -179,7 +181,7 @@ def test_pairs_of_weights_stay_below_sixteen_bits() -> None:
 def test_a_channel_without_weights_has_a_scale() -> None:
     weight = np.zeros((2, 1, 3, 3))
     weight[1] = 0.5
-    scale = quantisation.grid(weight, depthwise=True)
+    scale = quantiser.grid(weight, depthwise=True)
     assert scale == pytest.approx([1.0, 0.5 / 127])
 
 
@@ -195,34 +197,34 @@ def test_weights_are_per_channel_and_in_eight_bits(made: tuple[Graph, Graph]) ->
 
 
 def test_the_same_weights_and_images_give_the_same_bytes(made: tuple[Graph, Graph]) -> None:
-    model = quantisation.read(network().SerializeToString())
-    statistics = quantisation.observe(model, pictures(16), threads=2, stop=never)
-    again = quantisation.quantise(model, statistics).SerializeToString()
+    model = quantiser.read(network().SerializeToString())
+    statistics = quantiser.observe(model, [pictures(16)], threads=2, stop=never)
+    again = quantiser.quantise(model, statistics).SerializeToString()
     assert hashlib.sha256(again).digest() == hashlib.sha256(made[1].SerializeToString()).digest()
 
 
 def test_the_bias_takes_back_the_mean_error() -> None:
-    model = quantisation.read(network().SerializeToString())
+    model = quantiser.read(network().SerializeToString())
     rows = pictures(16)
-    statistics = quantisation.observe(model, rows, threads=1, stop=never)
-    uncorrected = quantisation.Statistics(
+    statistics = quantiser.observe(model, [rows], threads=1, stop=never)
+    uncorrected = Statistics(
         statistics.ranges, {name: np.zeros_like(mean) for name, mean in statistics.means.items()}
     )
     wanted = answers(model, rows)[1].mean(0)
     errors = [
-        np.linalg.norm(answers(quantisation.quantise(model, one), rows)[1].mean(0) - wanted)
+        np.linalg.norm(answers(quantiser.quantise(model, one), rows)[1].mean(0) - wanted)
         for one in (statistics, uncorrected)
     ]
     assert errors[0] < errors[1]
 
 
 def test_the_most_sensitive_layers_can_stay_in_fp32() -> None:
-    model = quantisation.read(network().SerializeToString())
-    statistics = quantisation.observe(model, pictures(16), threads=1, stop=never)
-    order = sensitivity.order(model, statistics, pictures(4), threads=1, stop=never)
-    assert sorted(order) == sorted(quantisation.convolutions(model))
-    for without in (order[:2], quantisation.convolutions(model)[:1]):
-        spared = quantisation.quantise(model, statistics, without=without)
+    model = quantiser.read(network().SerializeToString())
+    statistics = quantiser.observe(model, [pictures(16)], threads=1, stop=never)
+    order = sensitivity.order(model, statistics, [pictures(4)], threads=1, stop=never)
+    assert sorted(order) == sorted(quantiser.convolutions(model))
+    for without in (order[:2], quantiser.convolutions(model)[:1]):
+        spared = quantiser.quantise(model, statistics, without=without)
         constants = {tensor.name: tensor for tensor in spared.graph.initializer}
         kept = [node for node in spared.graph.node if node.op_type == "Conv" and node.input[1] in constants]
         assert sorted(node.name for node in kept) == sorted(without)
@@ -368,7 +370,7 @@ def test_what_is_not_faster_is_not_served(desk: Desk, monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("faster")
 def test_what_is_worse_is_not_served(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
-    real = quantisation.quantise
+    real = quantiser.quantise
 
     def spoilt(model: Graph, statistics: Any, *, without: Any = ()) -> Graph:
         tried.append(len(without))
@@ -378,7 +380,7 @@ def test_what_is_worse_is_not_served(desk: Desk, monkeypatch: pytest.MonkeyPatch
                 tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
         return made
 
-    monkeypatch.setattr(quantisation, "quantise", spoilt)
+    monkeypatch.setattr(quantiser, "quantise", spoilt)
     assert desk.is_refused(desk.offer(), "accuracy on validation falls")
     assert tried == [0, 0, 0, 1]  # all, once more to find the sensitive ones, 0.1 and 0.25 of five spared
 
@@ -388,7 +390,7 @@ def test_a_fault_of_the_quantiser_leaves_fp32(desk: Desk, monkeypatch: pytest.Mo
     def fails(*_: Any, **__: Any) -> Graph:
         raise ValueError("no such axis\nand a second line")
 
-    monkeypatch.setattr(quantisation, "quantise", fails)
+    monkeypatch.setattr(quantiser, "quantise", fails)
     assert desk.is_refused(desk.offer(), "the model could not be quantised: no such axis")
 
 

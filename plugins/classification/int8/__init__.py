@@ -1,12 +1,12 @@
 """The model in int8: made, compared with fp32 on this machine, and served where it is faster and as good.
 
-`quantisation` makes it, `comparison` holds the rule. First all convolutions are quantised; where the answers
-then differ too much, those whose outputs are hurt most stay in fp32, a tenth and then a quarter of them.
+`plugins.quantisation` makes it, `comparison` holds the rule. First all convolutions are quantised; where the
+answers then differ too much, those whose outputs are hurt most stay in fp32, a tenth and then a quarter of
+them.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from plugins.classification.int8 import comparison, quantisation, sensitivity
+from plugins.classification.int8 import comparison
 from plugins.classification.int8.comparison import Comparison, Floats, Targets
-from plugins.classification.int8.quantisation import Stopped
-from plugins.classification.predictor import open_session
 from plugins.classification.preprocess import Pixels
 from plugins.contract import AttemptLost, TrainingStopped
+from plugins.quantisation import SPARED, Stopped, quantiser, sensitivity, write
+from plugins.sessions import open_session
 
 FILE = "model-int8.onnx"
 
 _CALIBRATION = 16  # images; 8 to 128 gave the same answers
-_SPARED = (0.0, 0.1, 0.25)  # shares of the convolutions that stay in fp32
+_SHOWN = 4  # of them show which convolutions suffer
+_CHUNK = 4  # images between two questions whether to stop
 _STOPPED = "the training was stopped, or its time was over, before int8 was compared with it"
 
 
@@ -100,20 +101,22 @@ class _Work:
         """Try the candidates in order, and keep the first that passes."""
         if not len(self.calibration):
             return self.refused("there is no training image to calibrate int8 with")
-        network = quantisation.read(self.graph)
-        names = quantisation.convolutions(network)
+        network = quantiser.read(self.graph)
+        names = quantiser.convolutions(network)
         if not names:
             return self.refused("the network has no convolution to quantise")
         some = _spread(self.calibration, _CALIBRATION)
-        statistics = quantisation.observe(network, some, threads=self.threads, stop=self.stop)
+        batches = [some[start : start + _CHUNK] for start in range(0, len(some), _CHUNK)]
+        statistics = quantiser.observe(network, batches, threads=self.threads, stop=self.stop)
         order: list[str] = []
         reason = ""
-        for share in _SPARED:
+        for share in SPARED:
             self._ask()
             if share and not order:
-                order = sensitivity.order(network, statistics, some, threads=self.threads, stop=self.stop)
+                shown = [row[None] for row in some[:_SHOWN]]
+                order = sensitivity.order(network, statistics, shown, threads=self.threads, stop=self.stop)
             without = order[: round(share * len(names))]
-            candidate = quantisation.quantise(network, statistics, without=without).SerializeToString()
+            candidate = quantiser.quantise(network, statistics, without=without).SerializeToString()
             compared = self._compare(candidate)
             self.facts |= {"bytes_int8": len(candidate), "in_fp32": without, **compared.facts()}
             if not compared.faster:
@@ -149,7 +152,7 @@ class _Work:
 
     def _serve(self, candidate: bytes, compared: Comparison) -> Outcome:
         self._ask()
-        _write(self.folder / FILE, candidate)
+        write(self.folder / FILE, candidate)
         reason = f"{compared.speed.ratio[1]:.1f} times faster on one thread of this machine"
         if compared.accuracy is not None:
             reason += (
@@ -168,16 +171,3 @@ def _spread(rows: Pixels, most: int) -> Pixels:
     chosen = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
     some: Pixels = rows[chosen]
     return some
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The whole file or none. Raises `OSError`."""
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

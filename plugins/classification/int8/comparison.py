@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from plugins.classification.int8.quantisation import Stopped
 from plugins.classification.preprocess import Pixels
+from plugins.quantisation import Stopped, speed
+from plugins.quantisation.speed import Speed
 
 Floats = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64]
@@ -21,30 +22,8 @@ MOST_DIFFERENCE = 0.05  # of the probabilities
 LEAST_AGREEMENT = 0.99  # on the images that the model was trained on
 
 _CHUNK = 4  # images between two questions whether to stop
-_PAIRS = 24
 _SECONDS = 5.0  # of comparison, at the measured speed
 _FEWEST, _MOST = 24, 400
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Seconds of one image on one thread, medians; `ratio` says how many times faster int8 is: quartiles of
-    the ratios of runs that followed each other.
-    """
-
-    fp32: float
-    int8: float
-    ratio: tuple[float, float, float]
-
-    def facts(self) -> Mapping[str, Any]:
-        """As JSON."""
-        lower, middle, upper = (round(value, 2) for value in self.ratio)
-        return {
-            "seconds_fp32": round(self.fp32, 5),
-            "seconds_int8": round(self.int8, 5),
-            "times_faster": middle,
-            "times_faster_quartiles": [lower, upper],
-        }
 
 
 @dataclass(frozen=True)
@@ -104,8 +83,8 @@ class Comparison:
 
     @property
     def faster(self) -> bool:
-        """Whether three of four pairs of runs were faster in int8."""
-        return self.speed.ratio[0] > 1
+        """Whether int8 is faster on this machine."""
+        return self.speed.faster
 
     def facts(self) -> Mapping[str, Any]:
         """As JSON."""
@@ -120,24 +99,15 @@ class Comparison:
 
 
 def measure_speed(fp32: Any, int8: Any, rows: Pixels, *, stop: Callable[[], bool]) -> Speed:
-    """Time two sessions of one thread in turns, one image a run, as an instance of quota 1 serves.
-
-    The processor time of the calling thread, which does all the work, is what is read: it does not count what
-    other programs take from the cores meanwhile. Raises `Stopped`.
+    """Time two sessions of one thread in turns, one image a run, as an instance of quota 1 serves. Raises
+    `Stopped`.
     """
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for number in range(-2, _PAIRS):
-        if stop():
-            raise Stopped
+
+    def run(session: Any, number: int) -> None:
         row = np.ascontiguousarray(rows[number % len(rows)][None])
-        for session, record in zip((fp32, int8), seconds, strict=True):
-            started = time.thread_time()
-            session.run(["probabilities"], {"images": row})
-            if number >= 0:  # the first runs allocate memory
-                record.append(time.thread_time() - started)
-    one, other = (np.maximum(record, 1e-9) for record in seconds)
-    lower, middle, upper = (float(value) for value in np.percentile(one / other, (25, 50, 75)))
-    return Speed(float(np.median(one)), float(np.median(other)), (lower, middle, upper))
+        session.run(["probabilities"], {"images": row})
+
+    return speed.measure(partial(run, fp32), partial(run, int8), stop=stop)
 
 
 def affordable(speed: Speed, threads: int) -> int:

@@ -18,7 +18,7 @@ tensor already.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,18 +28,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorData, TensorsData
 
-from plugins.classification.predictor import open_session
-from plugins.classification.preprocess import Pixels
+from plugins.quantisation import Stopped
+from plugins.sessions import open_session
 
 Floats = npt.NDArray[np.float64]
+Batch = npt.NDArray[Any]
 
 _PAIR = 127.5  # real sums of two weights; rounding adds at most 1, and 128 x 255 is below 2^15
-_CHUNK = 4  # images between two questions whether to stop
 ACTIVATIONS = ("Clip", "Relu")  # ONNX Runtime lets the limits of the output's range do their work
-
-
-class Stopped(Exception):
-    """The user asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +66,14 @@ def read(graph: bytes) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def observe(model: onnx.ModelProto, rows: Pixels, *, threads: int, stop: Callable[[], bool]) -> Statistics:
-    """Run images (n, size, size, 3) through the graph. Raises `Stopped`."""
+def observe(
+    model: onnx.ModelProto, batches: Iterable[Batch], *, threads: int, stop: Callable[[], bool]
+) -> Statistics:
+    """Run what the graph gets as `images` through it, in batches of any size. Raises `Stopped`."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     graph = probe.graph
-    known = [*graph.value_info, *graph.output]
+    known = [*graph.input, *graph.value_info, *graph.output]
     tensors = sorted({one.name for one in known if one.type.tensor_type.elem_type == TensorProto.FLOAT})
     inputs = sorted({node.input[0] for node in graph.node if node.op_type == "Conv"})
     del graph.output[:]
@@ -88,17 +86,19 @@ def observe(model: onnx.ModelProto, rows: Pixels, *, threads: int, stop: Callabl
     session = open_session(probe.SerializeToString(), threads=threads)
     low, high = np.full(len(tensors), np.inf), np.full(len(tensors), -np.inf)
     sums = [0.0] * len(inputs)
-    for start in range(0, len(rows), _CHUNK):
+    count = 0
+    for batch in batches:
         if stop():
             raise Stopped
-        answers = session.run(None, {"images": np.ascontiguousarray(rows[start : start + _CHUNK])})
+        answers = session.run(None, {"images": np.ascontiguousarray(batch)})
+        count += len(batch)
         low = np.minimum(low, answers[: len(tensors)])
         high = np.maximum(high, answers[len(tensors) : 2 * len(tensors)])
         means = answers[2 * len(tensors) :]
         sums = [total + mean.sum((0, 2, 3), np.float64) for total, mean in zip(sums, means, strict=True)]
     ranges = dict(zip(tensors, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     return Statistics(
-        ranges, {name: np.asarray(total) / len(rows) for name, total in zip(inputs, sums, strict=True)}
+        ranges, {name: np.asarray(total) / max(count, 1) for name, total in zip(inputs, sums, strict=True)}
     )
 
 

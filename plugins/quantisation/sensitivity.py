@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from plugins.classification.int8 import quantisation
-from plugins.classification.int8.quantisation import Statistics, Stopped
-from plugins.classification.predictor import open_session
-from plugins.classification.preprocess import Pixels
-
-_IMAGES = 4
+from plugins.quantisation import Stopped, quantiser
+from plugins.quantisation.quantiser import Batch, Statistics
+from plugins.sessions import open_session
 
 
 def order(
-    model: onnx.ModelProto, statistics: Statistics, rows: Pixels, *, threads: int, stop: Callable[[], bool]
+    model: onnx.ModelProto,
+    statistics: Statistics,
+    batches: Sequence[Batch],
+    *,
+    threads: int,
+    stop: Callable[[], bool],
 ) -> list[str]:
     """The names of the convolutions, the most sensitive first. Raises `Stopped`.
 
     A convolution's noise is the mean square of int8 minus fp32 over the mean square of fp32 at its output
-    (after its activation), on a few images; what counts is by how much it is above the noise of its input.
+    (after its activation), on these inputs; what counts is by how much it is above the noise of its input.
     """
-    quantised = quantisation.quantise(model, statistics)
+    quantised = quantiser.quantise(model, statistics)
     pairs = _ends(model)
     tensors = sorted({name for ends in pairs.values() for name in ends})
     sessions = [open_session(_showing(one, tensors), threads=threads) for one in (model, quantised)]
     signal, noise = np.zeros(len(tensors)), np.zeros(len(tensors))
-    for row in rows[:_IMAGES]:
+    for batch in batches:
         if stop():
             raise Stopped
-        answers = [session.run(None, {"images": np.ascontiguousarray(row[None])}) for session in sessions]
+        answers = [session.run(None, {"images": np.ascontiguousarray(batch)}) for session in sessions]
         signal += [float(np.square(one, dtype=np.float64).mean()) for one in answers[0]]
         noise += [
             float(np.square(one - other, dtype=np.float64).mean())
@@ -49,12 +51,12 @@ def _ends(model: onnx.ModelProto) -> dict[str, tuple[str, str]]:
     for node in model.graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
-    chosen = set(quantisation.convolutions(model))
+    chosen = set(quantiser.convolutions(model))
     ends = {}
     for node in model.graph.node:
         if node.name in chosen:
             after = users.get(node.output[0], [])
-            active = len(after) == 1 and after[0].op_type in quantisation.ACTIVATIONS
+            active = len(after) == 1 and after[0].op_type in quantiser.ACTIVATIONS
             ends[node.name] = (node.input[0], after[0].output[0] if active else node.output[0])
     return ends
 
