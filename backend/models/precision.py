@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,38 +55,49 @@ def _parts(model: Mapping[str, Any]) -> list[str]:
 
 def in_words(facts: Mapping[str, Any]) -> str:
     """What is served and why, in a line, from a model's facts; empty where nothing else was tried."""
-    tried = facts.get("int8")
-    if not isinstance(tried, Mapping):
-        return ""
-    compared = "; ".join(
-        f"{form} {_size(tried.get(f'bytes_{form}'))}{_speed(tried.get(f'seconds_{form}'))}"
-        for form in ("fp32", "int8")
-        if tried.get(f"bytes_{form}")
-    )
-    return f"{tried['served']}, because {tried['reason']} ({compared})"
-
-
-def compared(facts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The size, the time of an image on one thread, and the accuracy on validation of the fp32 and the int8
-    file, each empty where it is not known; nothing where only fp32 was made.
-    """
-    tried = facts.get("int8")
-    if not isinstance(tried, Mapping):
-        return {}
-    shown = {"bytes": _size, "seconds": _milliseconds, "accuracy": lambda value: f"{value:.1%}"}
-    return {
-        key: (_cell(tried.get(f"{key}_fp32"), show), _cell(tried.get(f"{key}_int8"), show))
-        for key, show in shown.items()
-    }
+    return "; ".join(f"{name} {_line(tried)}".strip() for name, tried in _networks(facts))
 
 
 def section(facts: Mapping[str, Any]) -> list[str]:
     """The section of the model card."""
+    networks = _networks(facts)
+    parts = [part for name, tried in networks for part in _part(name, tried)]
+    return ["## Precision", "", *parts] if networks else []
+
+
+def _networks(facts: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """What was tried of each network by its name, which is empty for a model of one network."""
     tried = facts.get("int8")
     if not isinstance(tried, Mapping):
         return []
-    titles = {"bytes": "file", "seconds": "an image on one thread", "accuracy": "accuracy on validation"}
-    rows = [(titles[key], *values) for key, values in compared(facts).items()]
+    if "served" in tried:
+        return [("", tried)]
+    return [(str(name), one) for name, one in tried.items() if isinstance(one, Mapping) and "served" in one]
+
+
+def _line(tried: Mapping[str, Any]) -> str:
+    forms = "; ".join(
+        f"{form} {_size(tried.get(f'bytes_{form}'))}{_speed(tried.get(f'seconds_{form}'))}"
+        for form in ("fp32", "int8")
+        if tried.get(f"bytes_{form}")
+    )
+    return f"{tried['served']}, because {tried['reason']} ({forms})"
+
+
+def compared(facts: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """The size, the time of an image on one thread, and the accuracy on validation of the fp32 and the int8
+    file, each empty where it is not known; nothing where only fp32 was made, and for models of several files.
+    """
+    return next((_cells(tried, _TITLES) for name, tried in _networks(facts) if not name), {})
+
+
+_TITLES = {"bytes": "file", "seconds": "an image on one thread", "accuracy": "accuracy on validation"}
+_TITLES_OF_A_PART = {"bytes": "file", "seconds": "a run on one thread", "f1": "F1 end to end on validation"}
+
+
+def _part(name: str, tried: Mapping[str, Any]) -> list[str]:
+    titles = _TITLES_OF_A_PART if name else _TITLES
+    rows = [(titles[key], *values) for key, values in _cells(tried, titles).items()]
     agreed = tried.get("on_validation") or tried.get("on_training")
     same = (
         [
@@ -96,12 +107,23 @@ def section(facts: Mapping[str, Any]) -> list[str]:
         if agreed
         else []
     )
-    reason = f"Served in {tried['served']}: {tried['reason']}."
-    return ["## Precision", "", *paragraph(reason, *same), *table(("", "fp32", "int8"), rows), ""]
+    what = f"The {name} is served" if name else "Served"
+    reason = f"{what} in {tried['served']}: {tried['reason']}."
+    return [*paragraph(reason, *same), *table((name, "fp32", "int8"), rows), ""]
 
 
-def _cell(value: Any, show: Any) -> str:
-    return "" if value is None else str(show(value))
+def _cells(tried: Mapping[str, Any], keys: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Of fp32 and of int8, by key."""
+    show = {"bytes": _size, "seconds": _milliseconds, "accuracy": _share, "f1": _share}
+    values = {key: (tried.get(f"{key}_fp32"), tried.get(f"{key}_int8")) for key in keys}
+    return {
+        key: ("" if one is None else show[key](one), "" if other is None else show[key](other))
+        for key, (one, other) in values.items()
+    }
+
+
+def _share(value: float) -> str:
+    return f"{value:.1%}"
 
 
 def _size(count: Any) -> str:

@@ -59,6 +59,8 @@ def test_the_bundle_of_a_reader_is_whole_and_its_card_speaks_of_text(
     assert {"detector.onnx", "recogniser.onnx", "weights.safetensors"} <= set(opened.manifest.files)
     card = (tmp_path / "m" / "model_card.md").read_text(encoding="utf-8")
     assert "were found and read rightly" in card and "PaddleOCR" in card
+    assert "## Precision" in card and "The detector is served in" in card
+    assert "detector " in shown["served"] and "recogniser " in shown["served"]
 
 
 def test_a_service_reads_a_page_that_it_has_not_seen(stack: Stack, reader: str, tmp_path: Path) -> None:

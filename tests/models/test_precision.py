@@ -95,3 +95,32 @@ def test_the_card_shows_both() -> None:
     refused = card.render(replace(MANIFEST, facts={"int8": REFUSED}))
     assert "Served in fp32: int8 is not faster on this machine." in refused
     assert "| file | 13.4 MB |  |" in refused
+
+
+READER: dict[str, Any] = {
+    "detector": {
+        "served": "int8",
+        "reason": "2.9 times faster on one thread of this machine, F1 end to end on validation 81.4% instead "
+        "of 81.2%",
+        "bytes_fp32": 9_847_817,
+        "bytes_int8": 2_790_285,
+        "seconds_fp32": 0.3107,
+        "seconds_int8": 0.1075,
+        "f1_fp32": 0.8121,
+        "f1_int8": 0.8143,
+    },
+    "recogniser": {"served": "fp32", "reason": "int8 is not faster on this machine", "bytes_fp32": 3_000_000},
+}
+
+
+def test_both_networks_of_a_reader_have_their_own_precision() -> None:
+    line = precision.in_words({"int8": READER})
+    first, _, second = line.partition("; recogniser ")
+    assert first.startswith("detector int8, because 2.9 times faster") and "2.8 MB, 107.5 ms" in first
+    assert second == "fp32, because int8 is not faster on this machine (fp32 3.0 MB)"
+    text = card.render(replace(MANIFEST, facts={"int8": READER}))
+    assert text.count("## Precision") == 1
+    assert "The detector is served in int8: 2.9 times faster" in text.replace("\n", " ")
+    assert "| F1 end to end on validation | 81.2% | 81.4% |" in text
+    assert "The recogniser is served in fp32: int8 is not faster on this machine." in text
+    assert "| a run on one thread |  |  |" in text

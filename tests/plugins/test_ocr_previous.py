@@ -21,6 +21,12 @@ from tests.plugins.context import MemoryContext
 from tests.plugins.ocr_pages import page
 
 
+@pytest.fixture(autouse=True)
+def only_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Int8 takes longer than these trainings, and has tests of its own (`test_ocr_int8`)."""
+    monkeypatch.setattr(int8, "offer", lambda context, folder, model, side, validation: (model, {}))
+
+
 def base_of() -> Base:
     return bases.load("pp-ocrv6-small", None, True)
 

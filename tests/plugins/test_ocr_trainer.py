@@ -14,7 +14,7 @@ from plugins.ocr import trainer
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import open_predictor
 from plugins.ocr.predictor.network import Network
-from plugins.ocr.trainer import pages
+from plugins.ocr.trainer import int8, pages
 from plugins.ocr.trainer.beginning import Beginning
 from plugins.ocr.trainer.judging import Judge
 from plugins.ocr.trainer.stages import Stages
@@ -35,6 +35,12 @@ def context(folder: Path, **params: Any) -> MemoryContext:
         algorithm="ocr-high-performance",
         threads=2,
     )
+
+
+@pytest.fixture(autouse=True)
+def only_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Int8 takes longer than these trainings, and has tests of its own (`test_ocr_int8`)."""
+    monkeypatch.setattr(int8, "offer", lambda context, folder, model, side, validation: (model, {}))
 
 
 def test_what_is_trained_reads_pages_that_it_has_not_seen(tmp_path: Path) -> None:

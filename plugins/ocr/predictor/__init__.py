@@ -137,20 +137,29 @@ def pixels(image: DecodedImage) -> Pixels:
 def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> OcrPredictor:
     """Open the model of a bundle or draft; see `plugins.contract.OpenPredictor`. Raises `PluginError`."""
     try:
-        finding, reading = model["detector"], model["recogniser"]
-        detector = open_network(folder, finding, threads=threads)
-        recogniser = open_network(folder, reading, threads=threads)
-        characters = model["vocabulary"]
-        if recogniser.classes != len(characters) + 1:
-            raise ValueError(f"{recogniser.classes} classes for {len(characters)} characters")
-        reader = Reader(
-            recogniser,
-            characters,
-            widest=int(reading["widest"]),
-            turn_below=float(reading["turn_below"]),
+        detector, recogniser = (
+            open_network(folder, model[name], threads=threads) for name in ("detector", "recogniser")
         )
-        sides, thresholds = detection.sides_of(finding), detection.thresholds_of(finding)
-        margin, least_confidence = float(reading["margin"]), float(reading["least_confidence"])
+        return assembled(model, detector, recogniser)
     except Exception as error:  # a damaged bundle: missing keys, other types, what ONNX Runtime raises
         raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
-    return OcrPredictor(detector, reader, sides, thresholds, margin=margin, least_confidence=least_confidence)
+
+
+def assembled(model: Mapping[str, Any], detector: Network, recogniser: Network) -> OcrPredictor:
+    """The predictor of these two networks with the thresholds and sides of a model; raises whatever damaged
+    values make their readers raise.
+    """
+    finding, reading, characters = model["detector"], model["recogniser"], model["vocabulary"]
+    if recogniser.classes != len(characters) + 1:
+        raise ValueError(f"{recogniser.classes} classes for {len(characters)} characters")
+    reader = Reader(
+        recogniser, characters, widest=int(reading["widest"]), turn_below=float(reading["turn_below"])
+    )
+    return OcrPredictor(
+        detector,
+        reader,
+        detection.sides_of(finding),
+        detection.thresholds_of(finding),
+        margin=float(reading["margin"]),
+        least_confidence=float(reading["least_confidence"]),
+    )

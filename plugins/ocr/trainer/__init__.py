@@ -18,7 +18,7 @@ from plugins.ocr import exporter
 from plugins.ocr.bases import Detector, Recogniser
 from plugins.ocr.evaluate import HEADLINE
 from plugins.ocr.predictor import Thresholds
-from plugins.ocr.trainer import beginning, pages
+from plugins.ocr.trainer import beginning, int8, pages
 from plugins.ocr.trainer.judging import Interrupted, Judge, score
 from plugins.ocr.trainer.pages import Pages
 from plugins.ocr.trainer.stages import Stages
@@ -69,6 +69,7 @@ def train(context: TrainingContext) -> Draft:
     model = exporter.export(
         kept.detector, kept.recogniser, folder, sides=judge.sides, thresholds=kept.thresholds
     )
+    model, facts["int8"] = int8.offer(context, folder, model, side, validation)
     facts |= {
         "trained": kept.name == TRAINED,
         "train_images": len(side),
