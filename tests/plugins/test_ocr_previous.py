@@ -16,6 +16,7 @@ from plugins.ocr.bases import Base, cut
 from plugins.ocr.exporter import WEIGHTS, export, origin
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Thresholds
+from plugins.ocr.trainer import int8
 from plugins.ocr.trainer.previous import effort, former
 from tests.plugins.context import MemoryContext
 from tests.plugins.ocr_pages import page
