@@ -75,6 +75,9 @@ def compare(shell: Shell, first: str, second: str, images: bool) -> None:
 
 
 def _print_flips(found: Resource) -> None:
+    if not found["images"]:
+        click.echo("No image was measured by both, or one of them keeps no list of its answers.")
+        return
     right, other = found["right"]
     click.echo(
         f"Both were measured on {found['images']} images: {found['name']} makes no mistake on {right}, "

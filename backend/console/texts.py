@@ -197,7 +197,7 @@ ENGLISH = {
     "compare.better": "better",
     "compare.worse": "worse",
     "compare.nothing": "The two have no metric in common.",
-    "compare.no_images": "No image was measured by both, so no answer can be compared with another.",
+    "compare.no_images": "No image was measured by both, or one of them keeps no list of its answers.",
     "compare.shared": "{images} images measured by both: {first} is right on {right}, {second} on {other}.",
     "compare.better_images": "Better with {name}: {count} images",
     "compare.worse_images": "Worse with {name}: {count} images",
