@@ -1,6 +1,6 @@
 """Sample images of text: made-up price tags of a shop, drawn on the spot with fonts that matplotlib ships.
 
-Much is sold in litres: the pretrained networks read "1 l" as "11", which training mends.
+Much is sold in litres: the pretrained networks often read "1 l" as "11", so there is something to learn.
 """
 
 from __future__ import annotations
