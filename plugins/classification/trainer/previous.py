@@ -26,16 +26,13 @@ from plugins.classification.cache import Images
 from plugins.classification.trainer.finetune import RECIPE, Recipe
 from plugins.classification.trainer.inference import judged
 from plugins.classification.trainer.start import fit_head
-from plugins.contract import PluginError, Previous, TrainingContext, TrainingStopped
+from plugins.contract import Previous, TrainingContext, TrainingStopped
+from plugins.previous import Unfit, say_or_refuse
 
 WEIGHTS = "weights.safetensors"
 _RECORD = "previous.safetensors"
 _EFFORT = 2.0  # an image that is new earns this many times the views that it had in a training from the start
 _CALM = 0.5  # share of the learning rate: what holds already shall not be shaken
-
-
-class _Unfit(Exception):
-    """The model cannot be gone on from; the message is the end of a sentence about it."""
 
 
 def take_over(
@@ -54,7 +51,7 @@ def take_over(
     path = context.folder / _RECORD
     try:
         if context.params.fine_tune and not previous.parameters.get("fine_tune", True):
-            raise _Unfit("was trained without fine-tuning")
+            raise Unfit("was trained without fine-tuning")
         other = _network_of(previous, network, base)
         if path.is_file():
             layer, record = fitting.read_checkpoint(path)
@@ -62,12 +59,8 @@ def take_over(
             layer, record = _choose(context, network, other, previous, sides)
             context.checkpoint()
             fitting.write_checkpoint(path, layer, record)
-    except _Unfit as reason:
-        if previous.required:
-            raise PluginError(
-                "previous_differs", f"training cannot start from model {previous.name}: it {reason}"
-            ) from None
-        context.log(f"Starting from {base.name} and not from model {previous.name}, which {reason}.")
+    except Unfit as reason:
+        say_or_refuse(context, previous, base.name, reason)
         return None
     if not record["taken"]:
         return None
@@ -104,9 +97,9 @@ def recipe_for(recipe: Recipe, images: int, new: int) -> Recipe:
 
 
 def _network_of(previous: Previous, like: Network, base: Base) -> Network:
-    """The previous model's network, with its own last layer. Raises `_Unfit`."""
+    """The previous model's network, with its own last layer. Raises `Unfit`."""
     if previous.base.get("sha256") != base.sha256:
-        raise _Unfit(
+        raise Unfit(
             f"was made from {previous.base.get('name', 'another network')}, this one from {base.name}"
         )
     labels = previous.model.get("labels") or []
@@ -115,9 +108,9 @@ def _network_of(previous: Previous, like: Network, base: Base) -> Network:
     try:
         other.load_state_dict(safetensors.torch.load_file(previous.folder / WEIGHTS))
     except FileNotFoundError:
-        raise _Unfit(f"has no {WEIGHTS}") from None
+        raise Unfit(f"has no {WEIGHTS}") from None
     except (RuntimeError, safetensors.SafetensorError):
-        raise _Unfit("holds the weights of another network") from None
+        raise Unfit("holds the weights of another network") from None
     return other.eval()
 
 

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 
 import safetensors
 
-from plugins.contract import Example, PluginError, Previous, TrainingContext
+from plugins.contract import Example, Previous, TrainingContext
 from plugins.ocr import exporter
 from plugins.ocr.bases import Base, Detector, Recogniser, cut, go_on
 from plugins.ocr.predictor import Thresholds
 from plugins.ocr.predictor.detection import thresholds_of
+from plugins.previous import Unfit, say_or_refuse
 
 _EFFORT = 2.0  # an image that is new earns this many times the training that it had in one from the start
 _LEAST_EFFORT = 0.1  # corrected texts do not show as new images
-
-
-class _Unfit(Exception):
-    """The model cannot be gone on from; the message is the end of a sentence about it."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,8 @@ def former(context: TrainingContext, base: Base, recogniser: Recogniser) -> Form
         return None
     try:
         return _former(previous, base, recogniser)
-    except _Unfit as reason:
-        if previous.required:
-            raise PluginError(
-                "previous_differs", f"training cannot start from model {previous.name}: it {reason}"
-            ) from None
-        context.log(f"Starting from {base.name} and not from model {previous.name}, which {reason}.")
+    except Unfit as reason:
+        say_or_refuse(context, previous, base.name, reason)
         return None
 
 
@@ -63,7 +56,7 @@ def effort(previous: Previous, examples: Sequence[Example]) -> float:
 
 def _former(previous: Previous, base: Base, recogniser: Recogniser) -> Former:
     if dict(previous.base.get("files", {})) != base.files or previous.base.get("name") != base.name:
-        raise _Unfit(f"was made from {previous.base.get('name', 'other networks')}, not from {base.name}")
+        raise Unfit(f"was made from {previous.base.get('name', 'other networks')}, not from {base.name}")
     model = previous.model
     detector, own = copy.deepcopy((base.detector, recogniser))
     try:
@@ -71,7 +64,7 @@ def _former(previous: Previous, base: Base, recogniser: Recogniser) -> Former:
         exporter.read_weights(detector, own, previous.folder / exporter.WEIGHTS)
         thresholds = thresholds_of(model["detector"])
     except FileNotFoundError:
-        raise _Unfit(f"has no {exporter.WEIGHTS}") from None
+        raise Unfit(f"has no {exporter.WEIGHTS}") from None
     except (RuntimeError, KeyError, TypeError, ValueError, safetensors.SafetensorError):
-        raise _Unfit("holds the weights of other networks") from None
+        raise Unfit("holds the weights of other networks") from None
     return Former(detector, go_on(own, recogniser), thresholds)
