@@ -26,8 +26,8 @@ class Lettering:
         missing -= _characters(_file(_FIRST))
         self.families = [_FIRST]
         if missing:
-            for family, path in _others():
-                if found := missing & _characters(path):
+            for family in _others():
+                if found := missing & _characters(_file(family)):
                     self.families.append(family)
                     missing -= found
         self._missing = missing
@@ -62,6 +62,7 @@ def _width(piece: str) -> int:
 
 
 def _file(family: str) -> str:
+    """The file that matplotlib draws a family with; others of it, the light ones, may have fewer glyphs."""
     return str(font_manager.findfont(family))
 
 
@@ -74,13 +75,14 @@ def _characters(path: str) -> frozenset[int]:
         return frozenset()
 
 
-def _others() -> list[tuple[str, str]]:
-    """Families and files of the upright fonts of this machine, in a fixed order."""
-    fonts = {
-        entry.name: entry.fname
-        for entry in font_manager.fontManager.ttflist
-        if entry.style == "normal"
-        and _NO_HELP not in entry.name
-        and not entry.name.startswith(("cm", "STIX"))
-    }
-    return sorted(fonts.items())
+def _others() -> list[str]:
+    """The families of this machine that have an upright font, in a fixed order."""
+    return sorted(
+        {
+            entry.name
+            for entry in font_manager.fontManager.ttflist
+            if entry.style == "normal"
+            and _NO_HELP not in entry.name
+            and not entry.name.startswith(("cm", "STIX"))
+        }
+    )

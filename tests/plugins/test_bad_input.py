@@ -38,7 +38,7 @@ def context_of(folder: Path, examples: list[Example], data: Bytes, **values: Any
 @pytest.fixture
 def without_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing to quantise: int8 has tests of its own and takes most of the time of a small training."""
-    monkeypatch.setattr("plugins.classification.int8.quantisation.convolutions", lambda network: [])
+    monkeypatch.setattr("plugins.quantisation.quantiser.convolutions", lambda network: [])
 
 
 def answers_of(context: MemoryContext, draft: Draft, split: Split = "validation") -> Evaluation:
