@@ -1,4 +1,4 @@
-"""Pages of services: list, detail with how to call it, scale, stop, start, delete, tokens."""
+"""Pages of services: list, detail with how to call it, another model, scale, stop, start, delete, tokens."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from backend.console.page import act, runtime, show, workspace_id
 from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import InvalidRequest
+from backend.models import registry as models
 from backend.services import asking, deploying, registry, tokens
 
 bp = Blueprint("services", __name__)
 PAGE = 50
+_MODELS = 200  # that a service is offered: the newest
 _CHANGES = {"stop": registry.stop, "start": registry.start, "delete": registry.delete}
 
 
@@ -40,6 +42,7 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
         service = registry.get(session, workspace_id(), name)
         served = registry.served(session, service)
         known = tokens.of(session, service)
+        newest = models.page(session, workspace_id(), after=0, limit=_MODELS)
     return show(
         "service.html",
         service=service,
@@ -47,6 +50,7 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
         tokens=known,
         token=token,
         answer=answer,
+        models=[one.name for one in newest if one.plugin == service.model.plugin],
         explains=service.model.plugin == "classification",
         most_bytes=asking.MAX_IMAGE_BYTES,
     )
@@ -71,6 +75,21 @@ def change_state(name: str) -> Response:
         with transaction(runtime().sessions) as session:
             _CHANGES[change](session, registry.get(session, workspace_id(), name))
         return text("services.asked", change=change, name=name)
+
+    return act(ask, url_for("console.services.detail", name=name))
+
+
+@bp.post("/services/<name>/model")
+def change_model(name: str) -> Response:
+    """Serve another model under the same address; no accepted request is dropped."""
+    chosen = request.form.get("model", "")
+
+    def ask() -> str:
+        with transaction(runtime().sessions) as session:
+            service = registry.get(session, workspace_id(), name)
+            model = models.get(session, workspace_id(), chosen)
+            registry.change(session, service, registry.Change(model=model))
+        return text("services.updated", name=name, model=chosen)
 
     return act(ask, url_for("console.services.detail", name=name))
 

@@ -328,6 +328,8 @@ ENGLISH = {
     "services.ready": "{ready} of {instances} instances ready",
     "services.asked": "Asked for: {change} of {name}.",
     "services.unknown_change": "choose stop, start or delete",
+    "services.updated": "{name} is to serve model {model}.",
+    "services.update": "Serve another model",
     "services.scaled": "{name} is to have {instances} instances.",
     "services.revoked": "The token is revoked.",
     "services.stop": "Stop",

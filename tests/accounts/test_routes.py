@@ -83,6 +83,7 @@ FORMS = {
     "/datasets/<name>/operations": {"kind": "sync"},
     "/services/<name>/state": {"change": "stop"},
     "/models/<name>/test": {"minutes": "60"},
+    "/services/<name>/model": {"model": NAMES["models"]},
     "/services/<name>/scale": {"instances": "2"},
     "/members/<name>/role": {"role": "viewer"},
 }

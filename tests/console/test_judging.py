@@ -17,7 +17,7 @@ from backend.runtime import Runtime
 from plugins import answers, bundle
 from plugins.contract import Judged
 from tests.api.conftest import Caller
-from tests.console.conftest import _MANIFEST, MARKUP, RTL, furnish, sign_in
+from tests.console.conftest import _MANIFEST, MARKUP, RTL, csrf_of, furnish, sign_in
 from tests.console.test_front import _check, _sign_in, _watched
 
 _COMPARE = "/models/parts-v1/compare?other=parts-v9"
@@ -94,6 +94,19 @@ def test_two_models_are_compared_number_by_number_and_image_by_image(furnished: 
     assert "Better with parts-v9: 1 images" in page and "Worse with parts-v9: 1 images" in page
     assert page.count('<a class="framed"') == 2 and MARKUP not in page
     assert "No image was measured by both" not in page
+
+
+def test_a_service_is_given_another_model(furnished: FlaskClient) -> None:
+    def ask(model: str) -> str:
+        form = {"csrf_token": csrf_of(furnished.get("/services/check").text), "model": model}
+        return furnished.post("/services/check/model", data=form, follow_redirects=True).text
+
+    page = furnished.get("/services/check").text
+    assert '<option value="parts-v1" selected>' in page and '<option value="parts-v9">' in page
+    assert "there is no model" in ask("nothing")
+    page = ask("parts-v9")
+    assert "check is to serve model parts-v9" in page
+    assert '<option value="parts-v9" selected>' in page and 'href="/models/parts-v9"' in page
 
 
 def test_the_api_compares_image_by_image(furnished: FlaskClient, admin: Caller) -> None:

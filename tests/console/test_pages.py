@@ -112,6 +112,7 @@ def test_a_member_of_another_workspace_finds_nothing(app: Flask, stranger: Calle
         ("/datasets/parts/operations", {"kind": "sync"}),
         ("/tasks/parts-v2/stop", {"discard": "yes"}),
         ("/services/check/state", {"change": "delete"}),
+        ("/services/check/model", {"model": "parts-v1"}),
         ("/services/check/scale", {"instances": "2"}),
         ("/services/check/tokens", {}),
         ("/services/check/tokens/1/revoke", {}),
