@@ -16,7 +16,7 @@ from backend.services import asking, deploying, registry, tokens
 
 bp = Blueprint("services", __name__)
 PAGE = 50
-_MODELS = 200  # that a service is offered: the newest
+_MODELS = 200  # that are looked through for those that a service can serve: the newest
 _CHANGES = {"stop": registry.stop, "start": registry.start, "delete": registry.delete}
 
 
@@ -43,6 +43,7 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
         served = registry.served(session, service)
         known = tokens.of(session, service)
         newest = models.page(session, workspace_id(), after=0, limit=_MODELS)
+    others = [one.name for one in newest if one.plugin == service.model.plugin]
     return show(
         "service.html",
         service=service,
@@ -50,7 +51,7 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
         tokens=known,
         token=token,
         answer=answer,
-        models=[one.name for one in newest if one.plugin == service.model.plugin],
+        models=list(dict.fromkeys([service.model.name, *others])),  # its own may be older than all these
         explains=service.model.plugin == "classification",
         most_bytes=asking.MAX_IMAGE_BYTES,
     )
