@@ -60,6 +60,13 @@ def member(app: Flask) -> Iterator[FlaskClient]:
 
 
 @pytest.fixture
+def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
+    """The same, in a workspace that has one of everything."""
+    furnish(app)
+    return member
+
+
+@pytest.fixture
 def address(app: Flask) -> Iterator[str]:
     """Where the app answers."""
     server = make_server("127.0.0.1", 0, app, threaded=True)

@@ -18,12 +18,6 @@ from tests.console.conftest import MARKUP, furnish, sign_in
 from tests.console.test_front import _check, _sign_in, _watched
 
 
-@pytest.fixture
-def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
-    furnish(app)
-    return member
-
-
 def _note(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         for minutes in (300, 50, 40, 30, 20):

@@ -58,12 +58,6 @@ DETAILS = [
 FILES = ["/models/parts-v1/plots/confusion.png", "/models/parts-v1/bundle", "/models/parts-v1/onnx"]
 
 
-@pytest.fixture
-def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
-    furnish(app)
-    return member
-
-
 def _post(client: FlaskClient, path: str, page: str, **values: object) -> str:
     form = {"csrf_token": csrf_of(client.get(page).text), **values}
     return client.post(path, data=form, follow_redirects=True).text

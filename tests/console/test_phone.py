@@ -14,19 +14,13 @@ import skimage.data
 from flask import Flask
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
-from sqlalchemy import select
 
-from backend.datasets.tables import Dataset
-from backend.db import transaction
-from backend.runtime import Runtime
-from backend.storage import StoreAddress
-from backend.workspaces.tables import StorageConnection
 from plugins import registry
 from plugins.classification import preprocess
 from tests import servers
 from tests.console.conftest import CHROMIUM
 from tests.console.test_front import _check, _watched
-from tests.console.trial_world import link_to, put_colours, put_reader
+from tests.console.trial_world import link_to, put_colours, put_reader, use_store
 from tests.ml_backend.reading_plugin import ReadingPredictor
 
 PATIENCE = 90_000  # milliseconds: WebAssembly of 14 MB is compiled on a busy machine
@@ -208,7 +202,7 @@ def test_a_wrong_answer_is_sent_back_with_one_touch(
 ) -> None:
     put_colours(app)
     for store in servers.object_store():
-        kept = _use(app, store)
+        kept = use_store(app, store, "phones")
         page.goto(address + link_to(app, collects=True))
         page.get_by_text("On this phone; the picture goes nowhere.").wait_for()
         page.get_by_role("button", name="Wrong: send this picture back").click()
@@ -216,19 +210,6 @@ def test_a_wrong_answer_is_sent_back_with_one_touch(
         (found,) = kept.list("phones", "back/")
         with Image.open(BytesIO(kept.read("phones", found.key, 10**7))) as image:
             assert (image.format, image.size) == ("JPEG", (600, 400))
-
-
-def _use(app: Flask, store: StoreAddress) -> Any:
-    runtime: Runtime = app.extensions["sightloop"]
-    with transaction(runtime.sessions) as session:
-        dataset = session.scalars(select(Dataset)).one()
-        connection = session.get_one(StorageConnection, dataset.connection_id)
-        connection.endpoint, connection.access_key = store.endpoint, store.access_key
-        connection.secret_encrypted = runtime.sealer.seal(store.secret_key)
-        dataset.bucket, dataset.prefix = "phones", "back/"
-    kept = runtime.store(connection)
-    kept.ensure_bucket("phones")
-    return kept
 
 
 def test_the_phone_scales_pixels_exactly_as_the_server(app: Flask, address: str, page: Page) -> None:

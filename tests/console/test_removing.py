@@ -27,12 +27,6 @@ from tests.console.conftest import MARKUP, csrf_of, furnish, sign_in
 from tests.console.test_front import _check, _sign_in, _watched
 
 
-@pytest.fixture
-def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
-    furnish(app)
-    return member
-
-
 def _at_rest(sessions: SessionFactory) -> None:
     """No service, and no task that runs."""
     with transaction(sessions) as session:

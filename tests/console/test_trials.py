@@ -12,7 +12,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
-from backend.datasets.tables import Dataset
 from backend.db import SessionFactory, now, transaction
 from backend.models import registry as models
 from backend.runtime import Runtime
@@ -20,11 +19,10 @@ from backend.services.tables import Service
 from backend.storage import StoreAddress
 from backend.trials import answering
 from backend.trials.tables import Trial
-from backend.workspaces.tables import StorageConnection
 from tests import servers
 from tests.api.conftest import Caller
 from tests.console.conftest import csrf_of, sign_in
-from tests.console.trial_world import link_to, put_colours
+from tests.console.trial_world import link_to, put_colours, use_store
 from tests.ml_backend.bundles import picture
 
 PAGE = "/models/parts-v1/test"
@@ -222,21 +220,13 @@ def test_pictures_come_back_only_where_the_owner_allowed_it(owner: FlaskClient, 
 def test_a_wrong_answer_becomes_a_new_image_of_the_dataset_without_a_label(
     app: Flask, owner: FlaskClient, phone: FlaskClient, store: StoreAddress
 ) -> None:
-    runtime: Runtime = app.extensions["sightloop"]
-    with transaction(runtime.sessions) as session:
-        dataset = session.scalars(select(Dataset)).one()
-        connection = session.get_one(StorageConnection, dataset.connection_id)
-        connection.endpoint, connection.access_key = store.endpoint, store.access_key
-        connection.secret_encrypted = runtime.sealer.seal(store.secret_key)
-        dataset.bucket, dataset.prefix = "trials", "returned/"
-    kept = runtime.store(connection)
-    kept.ensure_bucket("trials")
+    kept = use_store(app, store, "trials")
     link = _make(owner, collects="yes")
     data = picture("red", form="JPEG")
     names = [phone.post(f"{link}/pictures", data=data).get_json()["name"] for _ in range(2)]
-    found = {item.key for item in kept.list("trials", "returned/")}
-    assert found == {f"returned/{name}" for name in names} and len(found) == 2
-    assert kept.read("trials", f"returned/{names[0]}", 10**6) == data
+    found = {item.key for item in kept.list("trials", "back/")}
+    assert found == {f"back/{name}" for name in names} and len(found) == 2
+    assert kept.read("trials", f"back/{names[0]}", 10**6) == data
     assert "Pictures sent back: 2" in owner.get(PAGE).text
     assert "sync" in owner.get("/datasets/parts").text
     refused = phone.post(f"{link}/pictures", data=b"GIF89a")

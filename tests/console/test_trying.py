@@ -32,12 +32,6 @@ _PAGE = "/services/check"
 
 
 @pytest.fixture
-def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
-    furnish(app)
-    return member
-
-
-@pytest.fixture
 def served(
     app: Flask, furnished: FlaskClient, tmp_path: Path, plugins_folder: Path, hold: Path
 ) -> Iterator[Server]:

@@ -13,7 +13,7 @@ from backend.db import SessionFactory
 from backend.queue import queue
 from backend.services import registry as services
 from backend.training import registry as tasks
-from tests.console.conftest import MARKUP, csrf_of, furnish
+from tests.console.conftest import MARKUP, csrf_of
 
 TASK = {
     "dataset": "parts",
@@ -23,12 +23,6 @@ TASK = {
     "start_from": "current",
     "labels": "",
 }
-
-
-@pytest.fixture
-def furnished(app: Flask, member: FlaskClient) -> FlaskClient:
-    furnish(app)
-    return member
 
 
 def _send(client: FlaskClient, address: str, **values: str) -> tuple[int, str]:

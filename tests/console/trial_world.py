@@ -7,10 +7,13 @@ import shutil
 from flask import Flask
 from sqlalchemy import select, update
 
+from backend.datasets.tables import Dataset
 from backend.db import transaction
 from backend.models.tables import Model
 from backend.runtime import Runtime
+from backend.storage import ObjectStore, StoreAddress
 from backend.trials import registry
+from backend.workspaces.tables import StorageConnection
 from plugins.bundle import Bundle
 from tests.console.conftest import furnish
 from tests.ml_backend import bundles
@@ -49,3 +52,17 @@ def link_to(app: Flask, *, collects: bool = False) -> str:
         model = session.scalars(select(Model)).one()
         trial = registry.create(session, model, minutes=60, collects=collects)
         return registry.path(runtime.settings, trial)
+
+
+def use_store(app: Flask, store: StoreAddress, bucket: str) -> ObjectStore:
+    """Let the only dataset lie in the folder `back/` of a bucket in a store that answers."""
+    runtime: Runtime = app.extensions["sightloop"]
+    with transaction(runtime.sessions) as session:
+        dataset = session.scalars(select(Dataset)).one()
+        connection = session.get_one(StorageConnection, dataset.connection_id)
+        connection.endpoint, connection.access_key = store.endpoint, store.access_key
+        connection.secret_encrypted = runtime.sealer.seal(store.secret_key)
+        dataset.bucket, dataset.prefix = bucket, "back/"
+    kept = runtime.store(connection)
+    kept.ensure_bucket(bucket)
+    return kept
