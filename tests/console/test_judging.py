@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser
 
+from backend.console import services
 from backend.db import transaction
 from backend.models.tables import Model
 from backend.runtime import Runtime
@@ -107,6 +108,14 @@ def test_a_service_is_given_another_model(furnished: FlaskClient) -> None:
     page = ask("parts-v9")
     assert "check is to serve model parts-v9" in page
     assert '<option value="parts-v9" selected>' in page and 'href="/models/parts-v9"' in page
+
+
+def test_a_service_offers_its_own_model_however_old(
+    furnished: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "_MODELS", 1)
+    page = furnished.get("/services/check").text
+    assert '<option value="parts-v1" selected>' in page and '<option value="parts-v9">' in page
 
 
 def test_the_api_compares_image_by_image(furnished: FlaskClient, admin: Caller) -> None:
