@@ -1,4 +1,6 @@
-"""Deleting datasets and models: a page that says what goes and what stays, and the button that does it."""
+"""Deleting datasets, models and services: a page that says what goes and what stays, and the button that does
+it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,12 @@ from backend.console.page import runtime, show, workspace_id
 from backend.console.texts import text
 from backend.datasets import registry as datasets
 from backend.datasets import removal as dataset_removal
+from backend.db import transaction
 from backend.errors import AppError, NotFound
 from backend.models import registry as models
 from backend.models import removal as model_removal
+from backend.services import registry as services
+from backend.services import tokens
 
 bp = Blueprint("removing", __name__)
 
@@ -56,6 +61,26 @@ def delete_model(name: str) -> Response:
     return make_response(redirect(url_for("console.models.index"), 303))
 
 
+@bp.get("/services/<name>/delete")
+def ask_about_service(name: str) -> Response:
+    """Who could still be calling it."""
+    return _service(name, "")
+
+
+@bp.post("/services/<name>/delete")
+def delete_service(name: str) -> Response:
+    """The list of services follows, where it stands until its instances have ended; or why not."""
+    try:
+        with transaction(runtime().sessions) as session:
+            services.delete(session, services.get(session, workspace_id(), name))
+    except NotFound:
+        raise
+    except AppError as error:
+        return _service(name, str(error), error.status)
+    flash(text("delete.service_goes", name=name), "success")
+    return make_response(redirect(url_for("console.services.index"), 303))
+
+
 def _dataset(name: str, refusal: str, status: int = 200) -> Response:
     with runtime().sessions() as session:
         dataset = datasets.get(session, workspace_id(), name)
@@ -77,6 +102,13 @@ def _model(name: str, refusal: str, status: int = 200) -> Response:
         following=good[0] if good else "",
         refusal=refusal,
     )
+
+
+def _service(name: str, refusal: str, status: int = 200) -> Response:
+    with runtime().sessions() as session:
+        service = services.get(session, workspace_id(), name)
+        known = len(tokens.of(session, service))
+    return show("service_delete.html", status, service=service, tokens=known, refusal=refusal)
 
 
 _LOOKED_AT = 1000  # models of one dataset

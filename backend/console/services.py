@@ -1,4 +1,4 @@
-"""Pages of services: list, detail with how to call it, another model, scale, stop, start, delete, tokens."""
+"""Pages of services: list, detail with how to call it, another model, scale, stop, start, tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backend.services import asking, deploying, registry, tokens
 bp = Blueprint("services", __name__)
 PAGE = 50
 _MODELS = 200  # that are looked through for those that a service can serve: the newest
-_CHANGES = {"stop": registry.stop, "start": registry.start, "delete": registry.delete}
+_CHANGES = {"stop": registry.stop, "start": registry.start}
 
 
 @bp.get("/services")
@@ -67,7 +67,7 @@ def live(name: str) -> Response:
 
 @bp.post("/services/<name>/state")
 def change_state(name: str) -> Response:
-    """Stop, start or delete it."""
+    """Stop or start it."""
     change = request.form.get("change", "")
 
     def ask() -> str:

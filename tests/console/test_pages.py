@@ -105,7 +105,7 @@ def test_a_member_of_another_workspace_finds_nothing(app: Flask, stranger: Calle
     [
         ("/datasets/parts/operations", {"kind": "sync"}),
         ("/tasks/parts-v2/stop", {"discard": "yes"}),
-        ("/services/check/state", {"change": "delete"}),
+        ("/services/check/state", {"change": "stop"}),
         ("/services/check/model", {"model": "parts-v1"}),
         ("/services/check/scale", {"instances": "2"}),
         ("/services/check/tokens", {}),
@@ -273,7 +273,7 @@ def test_a_model_whose_store_does_not_answer_has_what_the_database_knows(
     assert furnished.get("/models/parts-v1/bundle").status_code == 502
 
 
-def test_a_service_is_scaled_stopped_started_and_deleted(
+def test_a_service_is_scaled_stopped_and_started(
     furnished: FlaskClient, api_sessions: SessionFactory
 ) -> None:
     def post(path: str, **values: object) -> str:
@@ -284,10 +284,10 @@ def test_a_service_is_scaled_stopped_started_and_deleted(
     assert "Asked for: stop" in post("state", change="stop")
     assert "already" in post("state", change="stop")
     assert "Asked for: start" in post("state", change="start")
-    assert "choose stop, start or delete" in post("state", change="explode")
-    assert "Asked for: delete" in post("state", change="delete")
+    assert "choose stop or start" in post("state", change="explode")
+    assert "choose stop or start" in post("state", change="delete")  # that asks before
     with api_sessions() as session:
-        assert services.get(session, 1, "check").desired == "deleted"
+        assert services.get(session, 1, "check").desired == "running"
 
 
 def test_a_new_token_is_shown_once_and_can_be_revoked(furnished: FlaskClient) -> None:

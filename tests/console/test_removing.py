@@ -1,4 +1,4 @@
-"""Deleting datasets and models: what goes, what stays, and everything that stands against it."""
+"""Deleting datasets, models and services: what goes, what stays, and everything that stands against it."""
 
 from __future__ import annotations
 
@@ -149,12 +149,30 @@ def test_the_api_says_what_went(furnished: FlaskClient, admin: Caller, api_sessi
     assert admin("DELETE", "/datasets/parts").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/datasets/parts", "/models/parts-v1"])
+def test_a_service_goes_once_its_page_has_said_who_may_still_call_it(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    with transaction(api_sessions) as session:
+        service = session.get_one(Service, 1)
+        service.endpoint = "http://factory.example:8000/api/predict/check"
+    asked = furnished.get("/services/check/delete").text
+    assert "http://factory.example:8000/api/predict/check" in asked and "parts-v1 stays" in asked
+    status, page = _delete(furnished, "/services/check")
+    assert status == 200 and "Service check is being deleted" in page
+    with api_sessions() as session:
+        gone = session.get_one(Service, 1)
+        assert (gone.desired, gone.state) == ("deleted", "Deleting")
+    status, page = _delete(furnished, "/services/check")
+    assert status == 409 and "is being deleted" in page
+
+
+@pytest.mark.parametrize("path", ["/datasets/parts", "/models/parts-v1", "/services/check"])
 def test_a_stranger_deletes_nothing(
     app: Flask, stranger: Caller, api_sessions: SessionFactory, path: str
 ) -> None:
     furnish(app)
-    _at_rest(api_sessions)
+    if "services" not in path:
+        _at_rest(api_sessions)
     with app.test_client() as client:
         sign_in(client, stranger.token)
         form = {"csrf_token": csrf_of(client.get("/").text), "with_models": "yes"}
@@ -162,6 +180,8 @@ def test_a_stranger_deletes_nothing(
         assert client.post(f"{path}/delete", data=form).status_code == 404
     assert stranger("DELETE", f"{path}?with_models=true" if "datasets" in path else path).status_code == 404
     assert (_count(api_sessions, Dataset), _count(api_sessions, Model)) == (1, 1)
+    with api_sessions() as session:
+        assert not session.scalars(select(Service).where(Service.desired == "deleted")).all()
 
 
 def test_it_is_deleted_by_clicks_alone(
