@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask import Blueprint, Response, current_app, send_from_directory
+from flask import Blueprint, Response, current_app, request, send_from_directory
 
 from backend.console.vendoring import FILES
 from backend.errors import NotFound
@@ -66,11 +66,18 @@ def installed() -> Assets:
 
 @bp.get("/assets/<digest>/<path:name>")
 def asset(digest: str, name: str) -> Response:
-    """One file. Only names that were found at the start are served, and only under their present hash."""
+    """One file, compressed where it was installed so. Only names that were found at the start are served, and
+    only under their present hash.
+    """
     assets = installed()
     if name not in assets.names or digest != assets.digest:
         raise NotFound("there is no such file of the console; reload the page")
-    response = send_from_directory(assets.folder, name, mimetype=_TYPES[Path(name).suffix])
+    packed = request.accept_encodings.quality("gzip") > 0 and (assets.folder / f"{name}.gz").is_file()
+    kind = _TYPES[Path(name).suffix]
+    response = send_from_directory(assets.folder, f"{name}.gz" if packed else name, mimetype=kind)
+    if packed:
+        response.headers["Content-Encoding"] = "gzip"
+    response.headers["Vary"] = "Accept-Encoding"
     response.headers["Cache-Control"] = f"public, max-age={_YEAR}, immutable"
     response.headers["Content-Security-Policy"] = _POLICY
     # The test page is isolated from other origins, so that its workers may share memory.

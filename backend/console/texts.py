@@ -16,6 +16,7 @@ ENGLISH = {
     "error.back": "To the start page",
     "error.form_expired": "This form is of a session that has ended; go back, reload the page, send again.",
     "app.more": "Show more",
+    "app.search": "Search in this list",
     "app.no_more": "There are no more.",
     "app.yes": "yes",
     "app.no": "no",

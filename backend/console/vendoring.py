@@ -6,6 +6,7 @@ are none, they come from PyPI into `build/node`. Nothing is loaded from another 
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -27,6 +28,8 @@ FILES = {
     "ort.wasm.bundle.min.mjs": "onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
     "ort-wasm-simd-threaded.wasm": "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
 }
+# Of these a compressed copy lies beside the file: phones load the largest over a wireless network.
+COMPRESSED = frozenset(name for name in FILES if name.endswith((".css", ".js", ".mjs", ".wasm")))
 # The accessibility checker of the tests; it is not served.
 AXE = Path("build") / "axe.min.js"
 _LOCKED = ("package.json", "package-lock.json", ".npmrc")
@@ -52,6 +55,8 @@ def install(root: Path = ROOT, vendor: Path = VENDOR) -> None:
     ready.mkdir()
     for name, source in FILES.items():
         shutil.copy(work / "node_modules" / source, ready / name)
+    for name in COMPRESSED:
+        (ready / f"{name}.gz").write_bytes(gzip.compress((ready / name).read_bytes(), mtime=0))
     shutil.copy(work / "node_modules" / "axe-core" / "axe.min.js", root / AXE)
     shutil.rmtree(vendor, ignore_errors=True)
     shutil.move(ready, vendor)

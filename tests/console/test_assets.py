@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from flask import Flask
 
 from backend.console import assets
-from backend.console.vendoring import FILES, ROOT
+from backend.console.vendoring import COMPRESSED, FILES, ROOT
 
 
 def _linked(page: str) -> list[str]:
@@ -80,4 +81,21 @@ def test_the_lock_file_has_a_hash_for_each_package_and_names_no_host() -> None:
 def test_what_is_installed_is_what_is_listed() -> None:
     vendor = assets.STATIC / "vendor"
     assert vendor.is_dir(), "the console's assets are not installed; run make test"
-    assert {path.name for path in vendor.iterdir()} == set(FILES)
+    packed = {f"{name}.gz" for name in COMPRESSED}
+    assert {path.name for path in vendor.iterdir()} == set(FILES) | packed
+
+
+def test_a_browser_that_can_unpack_gets_the_compressed_file(app: Flask) -> None:
+    url = app.extensions["sightloop.assets"].url("vendor/ort-wasm-simd-threaded.wasm")
+    with app.test_client() as client:
+        with client.get(url) as response:
+            whole = response.data
+            assert "Content-Encoding" not in response.headers
+        with client.get(url, headers={"Accept-Encoding": "br, gzip"}) as response:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert response.headers["Content-Type"] == "application/wasm"
+            assert response.headers["Vary"] == "Accept-Encoding"
+            assert len(response.data) < len(whole) / 3
+            assert gzip.decompress(response.data) == whole
+        with client.get(url, headers={"Accept-Encoding": "gzip;q=0"}) as response:
+            assert "Content-Encoding" not in response.headers

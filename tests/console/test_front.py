@@ -9,6 +9,8 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Browser, Page
 
+from backend.datasets.tables import Image
+from backend.db import SessionFactory, transaction
 from tests.api.conftest import ADMIN
 from tests.console import driving
 from tests.console.conftest import furnish
@@ -18,6 +20,7 @@ PAGES = [
     "/datasets",
     "/datasets/parts?finding=few_images",
     "/datasets/parts/images/1",
+    "/datasets/parts/delete",
     "/tasks",
     "/tasks/parts-v2?step=prepare",
     "/models",
@@ -25,6 +28,7 @@ PAGES = [
     "/models/parts-v1/test",
     "/services",
     "/services/check",
+    "/services/check/delete",
     "/members",
     "/account",
     "/account/password",
@@ -107,6 +111,29 @@ def test_a_model_is_deployed_by_clicks_alone(furnished: str, page: Page) -> None
     page.get_by_text("This token is shown this once").wait_for()
     page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Password").wait_for()
+    assert errors == []
+
+
+def test_one_of_many_classes_is_found_by_a_part_of_its_name(
+    app: Flask, furnished: str, api_sessions: SessionFactory, page: Page
+) -> None:
+    errors = _watched(page)
+    _sign_in(page, furnished)
+    page.goto(f"{furnished}/datasets/parts")
+    assert page.get_by_label("Search in this list").count() == 0  # three classes are seen at a glance
+    with transaction(api_sessions) as session:
+        for number in range(30):
+            named = {"key": f"{number}.jpg", "etag": str(number), "label": f"Screw M{number}"}
+            session.add(Image(dataset_id=1, size=100, usable=True, **named))
+    page.reload()
+    rows = page.locator(".class-row:visible")
+    assert rows.count() == 33
+    page.get_by_label("Search in this list").fill("sCrew m2")
+    assert rows.count() == 11  # 2, and 20 to 29
+    _check(page)
+    page.get_by_label("Search in this list").fill("screw m27")
+    rows.click()
+    page.wait_for_url("**/datasets/parts?label=Screw+M27#gallery")
     assert errors == []
 
 
