@@ -19,6 +19,7 @@ from backend.api import (
     services,
     storage_connections,
     training_tasks,
+    trials,
     workspaces,
 )
 from backend.api.schemas import Problem
@@ -62,6 +63,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
         choices,
         training_tasks,
         models,
+        trials,
         services,
         host,
     ):

@@ -33,6 +33,11 @@ class Client:
     http: httpx.Client
     absent: str
 
+    @property
+    def origin(self) -> str:
+        """Where the console of this API is, without a slash at the end."""
+        return str(self.http.base_url).removesuffix("/").removesuffix("/api/v1")
+
     def get(self, path: str, **query: Any) -> Resource:
         """GET one resource."""
         return self._json(self._send("GET", path, params=query))

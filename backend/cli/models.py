@@ -1,10 +1,11 @@
-"""`sightloop models …`: trained models, their metrics, comparison and export."""
+"""`sightloop models …`: trained models, their metrics, comparison, export, and tests on a phone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+import segno
 from rich.table import Table
 
 from backend.cli import show
@@ -29,11 +30,16 @@ _FIELDS = (
     ),
     *("snapshot", "digest", "created_at"),
 )
+_MINUTES = click.Choice(["15", "60", "480", "1440"])  # of `backend.trials.registry`
+_CLOSED = (
+    "Phones cannot reach this machine: the API listens for it alone. Start it with "
+    "sightloop up --host 0.0.0.0 --https, or open the link here:"
+)
 
 
 @click.group(cls=Noun, example="sightloop models compare flowers-1 flowers-2")
 def models() -> None:
-    """Trained models: metrics, comparison, export."""
+    """Trained models: metrics, comparison, export, test on a phone."""
 
 
 @models.command("list", cls=Verb, example="sightloop models list")
@@ -154,3 +160,49 @@ def delete(shell: Shell, name: str) -> None:
     """Delete a model that no service uses."""
     shell.client.delete(named(_NOUN, name))
     show.done(shell, {"name": name, "state": "deleted"}, f"Model {name} is deleted.")
+
+
+@models.command(cls=Verb, example="sightloop models test flowers-1 --minutes 60")
+@click.argument("name")
+@click.option("--minutes", type=_MINUTES, default="60", show_default=True, help="How long the link holds.")
+@click.option(
+    "--collect", is_flag=True, help="Let pictures be sent back, as images without a label of the dataset."
+)
+@pass_shell
+def test(shell: Shell, name: str, minutes: str, collect: bool) -> None:
+    """Make a link that opens the model on a phone, and show its QR code."""
+    body = {"minutes": int(minutes), "collects": collect}
+    made = shell.client.post(f"{named(_NOUN, name)}/links", body)
+    if shell.json:
+        answer(made)
+        return
+    if made["url"]:
+        segno.make(made["url"], error="m", micro=False).terminal(border=2, compact=True)
+        click.echo(made["url"])
+    else:
+        click.echo(f"{_CLOSED}\n{shell.client.origin}{made['path']}")
+    click.echo(f"Valid until {show.text(made['expires_at'])}; end it with: {_ending(name, made)}")
+
+
+@models.command("links", cls=Verb, example="sightloop models links flowers-1")
+@click.argument("name")
+@pass_shell
+def links_(shell: Shell, name: str) -> None:
+    """List the links that open a model now, newest first."""
+    rows = shell.client.get(f"{named(_NOUN, name)}/links")["items"]
+    columns = ("id", "state", "collects", "returned", "created_at", "expires_at", "url")
+    show.listing(shell, rows, columns, f"No link opens {name} now.")
+
+
+@models.command("revoke-link", cls=Verb, example="sightloop models revoke-link flowers-1 3")
+@click.argument("name")
+@click.argument("link", type=click.IntRange(1))
+@pass_shell
+def revoke_link(shell: Shell, name: str, link: int) -> None:
+    """End a link now: who has it gets no answer any more."""
+    shell.client.delete(f"{named(_NOUN, name)}/links/{link}")
+    show.done(shell, {"id": link, "state": "revoked"}, f"Link {link} of {name} is revoked.")
+
+
+def _ending(name: str, link: Resource) -> str:
+    return f"sightloop models revoke-link {name} {link['id']}"

@@ -80,6 +80,20 @@ def test_the_model_is_good_and_its_bundle_is_whole(stack: Stack, model: str, tmp
     assert (tmp_path / "m.onnx").read_bytes() == served.read_bytes()
 
 
+def test_the_model_is_opened_for_a_phone_and_closed_again(stack: Stack, model: str) -> None:
+    made = stack.json("models", "test", model, "--minutes", "15")
+    page = f"http://127.0.0.1:{stack.port}{made['path']}"
+    assert f"Test of {model}" in httpx.get(page).text
+    said = stack.run("models", "test", model, "--collect")
+    assert "sightloop up --host 0.0.0.0 --https" in said and f"http://127.0.0.1:{stack.port}/try/" in said
+    newest, oldest = stack.json("models", "links", model)
+    assert oldest["id"] == made["id"] and newest["collects"]
+    for link in (newest, oldest):
+        assert "is revoked" in stack.run("models", "revoke-link", model, str(link["id"]))
+    assert httpx.get(page).status_code == 410
+    assert "No link opens" in stack.run("models", "links", model)
+
+
 def test_the_service_answers_with_the_class_of_an_unseen_crop(service: Service) -> None:
     for name in ("brick", "grass", "gravel"):
         answer = _ask(service, _image(encode(crop(name, PER_CLASS)))).json()
