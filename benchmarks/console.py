@@ -4,7 +4,8 @@
 
 The rows are written directly, there are no objects behind them. Pages are asked for in this process, so that
 the figures are the server's own, without a network or a browser: the time that passed, and that of the
-processor, which other work on the machine hardly changes. Prints Markdown.
+processor, which other work on the machine hardly changes. Then Chromium on the same machine opens each page:
+how long until it first shows something of it, with files of the console that it has kept. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import random
 import sqlite3
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from flask.testing import FlaskClient
+from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
+from werkzeug.serving import make_server
 
 from backend import db
 from backend.app import create_app
@@ -45,7 +49,8 @@ from backend.training.devices import Placement
 from backend.training.registry import TaskRequest
 from backend.workspaces.tables import StorageConnection
 from plugins import registry as plugins
-from tests.console.conftest import sign_in
+from tests.console import driving
+from tests.console.conftest import CHROMIUM, sign_in
 from tests.valkey import running_valkey
 
 TOKEN = "token-of-the-benchmark"
@@ -54,6 +59,8 @@ _ALGORITHM = "classification-high-performance"
 _PART = 5000  # rows of one insert
 _TASKS = 200  # tasks, models and services
 _EPOCHS = 500
+_OPENED = 5  # times that the browser opens each page
+_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null"
 
 
 @dataclass(frozen=True)
@@ -193,8 +200,8 @@ PAGES = [
 
 
 @contextmanager
-def _console(folder: Path, images: int, classes: int) -> Iterator[FlaskClient]:
-    """A signed-in browser of a furnished app."""
+def _console(folder: Path, images: int, classes: int) -> Iterator[tuple[FlaskClient, str]]:
+    """A signed-in client of a furnished app, and where that answers."""
     with running_valkey() as redis:
         settings = Settings(
             data_dir=folder,
@@ -208,7 +215,31 @@ def _console(folder: Path, images: int, classes: int) -> Iterator[FlaskClient]:
         _furnish(app.extensions["sightloop"], images, classes)
         with app.test_client() as client:
             sign_in(client, TOKEN)
-            yield client
+            server = make_server("127.0.0.1", 0, app, threaded=True)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield client, f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+
+
+@contextmanager
+def _browser(address: str) -> Iterator[Page]:
+    """A signed-in page of Chromium."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        page = chromium.new_page()
+        driving.sign_in(page, address, TOKEN)
+        yield page
+        chromium.close()
+
+
+def _first_paint(page: Page, url: str) -> float:
+    """Milliseconds from asking for a page to its first text or picture (first contentful paint), median."""
+    found = []
+    for _ in range(_OPENED):
+        page.goto(url)
+        page.wait_for_function(f"({_PAINT}) !== null", timeout=10_000)
+        found.append(float(page.evaluate(_PAINT)))
+    return statistics.median(found)
 
 
 def _measure(client: FlaskClient, path: str, requests: int) -> Figure:
@@ -235,16 +266,25 @@ def main() -> None:
         f"{version('flask')}, SQLAlchemy {version('sqlalchemy')}, "
         f"SQLite {sqlite3.sqlite_version}, load {os.getloadavg()[0]:.1f}\n"
     )
-    print("| page | kB | median ms | worst ms | processor ms |\n|---|---|---|---|---|", flush=True)
+    print("| page | kB | median ms | worst ms | processor ms | first paint ms |\n|---|---|---|---|---|---|")
     with (
         tempfile.TemporaryDirectory() as folder,
-        _console(Path(folder), options.images, options.classes) as client,
+        _console(Path(folder), options.images, options.classes) as (client, address),
+        _browser(address) as page,
     ):
         for path in PAGES:
             found = _measure(client, path, options.requests)
             median, spent = statistics.median(found.passed), statistics.median(found.spent)
             shown = f"**{median:.0f}**" if median > TARGET else f"{median:.0f}"
-            row = (f"`{path}`", f"{found.size / 1000:.0f}", shown, f"{max(found.passed):.0f}", f"{spent:.0f}")
+            size, worst = f"{found.size / 1000:.0f}", f"{max(found.passed):.0f}"
+            row = (
+                f"`{path}`",
+                size,
+                shown,
+                worst,
+                f"{spent:.0f}",
+                f"{_first_paint(page, address + path):.0f}",
+            )
             print(f"| {' | '.join(row)} |", flush=True)
 
 

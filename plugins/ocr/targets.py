@@ -28,7 +28,10 @@ class Target:
 
 
 def target(
-    polygons: Sequence[npt.NDArray[np.float32]], ignored: Sequence[bool], size: tuple[int, int]
+    polygons: Sequence[npt.NDArray[np.float32]],
+    ignored: Sequence[bool],
+    size: tuple[int, int],
+    ratio: float = SHRINK,
 ) -> Target:
     """The target of a patch of `size` (width, height) with these polygons (points, 2) in its pixels."""
     width, height = size
@@ -36,7 +39,7 @@ def target(
     counted = np.ones((height, width), np.uint8)
     for polygon, hidden in zip(polygons, ignored, strict=True):
         outline = np.round(polygon).astype(np.int32)
-        kernel = None if hidden or _too_small(polygon) else shrink(polygon)
+        kernel = None if hidden or _too_small(polygon) else shrink(polygon, ratio)
         if kernel is None:
             cv2.fillPoly(counted, [outline], (0,))
         else:

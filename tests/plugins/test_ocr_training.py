@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from plugins.fitting import Score, Share
 from plugins.ocr import geometry
 from plugins.ocr.augment import Policy
 from plugins.ocr.params import OcrParams
-from plugins.ocr.predictor import Sides
-from plugins.ocr.targets import shrink, target
+from plugins.ocr.predictor import Sides, Thresholds
+from plugins.ocr.predictor.detection import Map
+from plugins.ocr.predictor.thresholds import fit_thresholds
+from plugins.ocr.targets import SHRINK, shrink, target
 from plugins.ocr.trainer import pages, stage
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
+from plugins.ocr.trainer.kernels import shrink_ratio
 from plugins.ocr.trainer.lines import Lines, Shape, along_the_line, cut
 from plugins.ocr.trainer.recogniser import RecogniserTraining, batch, batch_sizes, view
 from plugins.ocr.trainer.stage import Span
@@ -68,6 +72,26 @@ def test_a_kernel_lies_inside_of_its_text_by_the_rule_of_dbnet() -> None:
     assert kernel.min(0) == pytest.approx([10 + distance, 10 + distance], abs=0.05)
     assert kernel.max(0) == pytest.approx([110 - distance, 30 - distance], abs=0.05)
     assert shrink(box(10, 10, 10, 30)) is None
+
+
+def _map_of(boxes: Sequence[geometry.Quads], ratio: float) -> Map:
+    """What a detector answers whose kernels are of this ratio."""
+    made = target(boxes, [False] * len(boxes), (640, 640), ratio)
+    return Map((made.kernels * 255).astype(np.uint8), 1280, 1280)  # a page of twice the size
+
+
+@pytest.mark.parametrize("ratio", [0.4, 0.6, 0.7])
+def test_kernels_are_asked_for_as_the_detector_makes_them(ratio: float) -> None:
+    boxes = [box(20, 62 * n + 5, 300 + 20 * n, 62 * n + 60) for n in range(10)]
+    maps, marked = [_map_of(boxes, ratio)] * 3, [2 * np.stack(boxes)] * 3
+    fitted = fit_thresholds(maps, marked).thresholds
+    assert shrink_ratio(maps, marked, fitted) == pytest.approx(ratio, abs=0.06)
+
+
+def test_of_few_texts_no_ratio_is_measured() -> None:
+    boxes = [box(20, 10, 300, 40)]
+    assert shrink_ratio([_map_of(boxes, 0.6)], [2 * np.stack(boxes)], Thresholds()) == SHRINK
+    assert shrink_ratio([], [], Thresholds()) == SHRINK
 
 
 def test_ignored_and_tiny_texts_are_not_asked_about() -> None:
@@ -214,15 +238,25 @@ def test_a_stage_trains_the_last_layers_first_and_keeps_the_best(tmp_path: Path)
     made = context(tmp_path)
     work = detector_work(made, [0.1, 0.2, 0.2, 0.9, 0.5, 0.4])
     before = {name: value.clone() for name, value in work.model.state_dict().items()}
-    fitted = stage.train(made, "detector", work, Span(4, 0.0))
+    fitted = stage.train(made, "detector", work, Span(4, 0.0, frozen=True))
     assert (fitted.score, fitted.best_epoch) == (0.9, 2)
     assert all(parameter.requires_grad for parameter in work.model.parameters())
     epochs = [row["epoch"] for row in made.rows if row["name"] == "detector_loss"]
     assert epochs == [1, 2, 3, 4]
     assert any((value != before[name]).any() for name, value in work.model.state_dict().items())
     again = detector_work(made, [])
-    assert stage.train(made, "detector", again, Span(4, 0.0)).score == 0.9
+    assert stage.train(made, "detector", again, Span(4, 0.0, frozen=True)).score == 0.9
     assert all((value == fitted.best[name]).all() for name, value in again.model.state_dict().items())
+
+
+def test_a_network_that_knows_its_task_is_trained_whole_from_the_start(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    work = detector_work(made, [0.1, 0.2])
+    before = {name: value.clone() for name, value in work.model.named_parameters()}
+    stage.train(made, "detector", work, Span(1, 0.0))
+    changed = [bool((value != before[name]).any()) for name, value in work.model.named_parameters()]
+    assert changed[0] and all(changed[: len(changed) // 2])
+    assert sorted(path.name for path in tmp_path.glob("detector*")) == ["detector-fitted.safetensors"]
 
 
 def test_the_start_is_kept_where_training_makes_it_worse(tmp_path: Path) -> None:

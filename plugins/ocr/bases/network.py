@@ -42,12 +42,12 @@ class Input:
 class Detector(nn.Module):
     """Images (n, 3, h, w), normalised -> the probability of every pixel to lie in a text's kernel.
 
-    A kernel is a text's outline shrunk as in DBNet (Liao et al., arXiv:1911.08947, section 3.4) with the
-    ratio `shrink`: moved inwards by area (1 - shrink^2) / perimeter.
+    A kernel is a text's outline shrunk as in DBNet (Liao et al., arXiv:1911.08947, section 3.4): moved
+    inwards by area (1 - ratio^2) / perimeter, where the ratio is the network's own (see
+    `plugins.ocr.trainer.kernels`).
     """
 
     input: Input
-    shrink: float = 0.4
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def train(context: TrainingContext) -> Draft:
     side, validation = (pages.pages(context, split) for split in ("train", "validation"))
     some = pages.texts(side)
     _state_facts(context, side, validation, len(some))
-    base, recogniser = beginning.load(context, some)
+    base, recogniser, unseen = beginning.load(context, some)
     judged = (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES)
     judge = Judge(context, judged, pages.sides_for(side))
     context.fact("least_side", judge.sides.least)
@@ -59,7 +59,8 @@ def train(context: TrainingContext) -> Draft:
             facts["parent"] = began.parent
         name = f"networks of model {began.parent}" if began.parent else start.name
         start = Kept(*copy.deepcopy((base.detector, recogniser)), began.thresholds, name)
-        kept = _train(Stages(context, side, some, base.detector, recogniser, judge, began), start)
+        stages = Stages(context, side, some, base.detector, recogniser, judge, began, bool(unseen))
+        kept = _train(stages, start)
     except Interrupted:
         context.log(f"Stopped before anything was trained: the {start.name} are kept.")
         kept = start
@@ -105,7 +106,8 @@ def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
             return trained
         stages.context.log(
             f"Training made it worse on the validation images ({found[HEADLINE]:.1%} against "
-            f"{usual[HEADLINE]:.1%} end to end), so the {start.name} are kept."
+            f"{usual[HEADLINE]:.1%} end to end, to the letter {found['end_to_end_f1_strict']:.1%} against "
+            f"{usual['end_to_end_f1_strict']:.1%}), so the {start.name} are kept."
         )
     except Interrupted:
         return trained

@@ -18,6 +18,7 @@ from plugins.ocr.bases import Base, Recogniser
 from plugins.ocr.evaluate import HEADLINE
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Thresholds
+from plugins.ocr.targets import SHRINK
 from plugins.ocr.text import other_case, vocabulary
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.judging import Judge, score
@@ -32,20 +33,21 @@ _SHOWN = 20  # characters named in a line of the log
 @dataclass(frozen=True)
 class Beginning:
     """Seconds of the time budget that are left when the detector and when the recogniser are trained, those
-    that looking for text in an image takes, and metrics and thresholds of the networks that are begun with:
-    those of the model `parent`, or pretrained ones.
+    that looking for text in an image takes, and metrics, thresholds and the detector's `shrink` ratio of the
+    networks that are begun with: those of the model `parent`, or pretrained ones.
     """
 
     after_detector: float
     after_recogniser: float
     page_seconds: float
     metrics: Mapping[str, float]
+    shrink: float = SHRINK
     thresholds: Thresholds = field(default_factory=Thresholds)
     parent: str = ""
 
 
-def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser]:
-    """The base on its device, and its recogniser cut to the characters to learn.
+def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser, tuple[str, ...]]:
+    """The base on its device, its recogniser cut to the characters to learn, and those that are new to it.
 
     Raises `PluginError`: `no_text`, `too_few_texts`, and those of `plugins.ocr.bases.load`.
     """
@@ -82,7 +84,7 @@ def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser]
     context.fact("new_characters", len(unseen))
     recogniser = bases.cut(base.recogniser, characters, forms).to(context.device)
     base.detector.to(context.device)
-    return base, recogniser
+    return base, recogniser, unseen
 
 
 def _stopped(context: TrainingContext) -> bool:
@@ -125,16 +127,20 @@ def _measured(
     context.log(f"Without training {_in_words(metrics)}")
     context.fact("base_end_to_end_f1", round(metrics[HEADLINE], 4))
     if before is not None and context.previous is not None:
-        own = judge.metrics(judge.maps(before.detector), before.recogniser, before.thresholds)
+        its = judge.maps(before.detector)
+        own = judge.metrics(its, before.recogniser, before.thresholds)
         context.log(f"Model {context.previous.name}: {_in_words(own)}")
         if score(own).value >= score(metrics).value:
-            metrics, thresholds, parent = own, before.thresholds, context.previous.name
+            maps, metrics, thresholds, parent = its, own, before.thresholds, context.previous.name
             share = effort(context.previous, context.examples("train"))
             context.log(f"Training goes on from the model, in {share:.0%} of the time.")
+    fitted = judge.fit(maps)
+    known = {**metrics, "detection_f1": max(metrics["detection_f1"], fitted.f1)}  # this needs no training
     return {
-        **_division(context, metrics, share),
+        **_division(context, known, share),
         "page_seconds": page_seconds,
         "metrics": dict(metrics),
+        "shrink": judge.shrink_ratio(maps, fitted.thresholds),
         "thresholds": dict(thresholds.to_json()),
         "parent": parent,
     }

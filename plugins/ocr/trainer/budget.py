@@ -9,7 +9,8 @@ _LEAST, _MOST = 0.25, 0.75
 
 def detector_share(metrics: Mapping[str, float]) -> float:
     """The share for finding text, from what goes wrong before training: the part of all mistakes that are
-    boxes. `metrics` are those of `plugins.ocr.evaluate`; neither network gets less than a quarter.
+    boxes. `metrics` are those of `plugins.ocr.evaluate`, with thresholds fitted to the boxes: what these mend
+    needs no training. Neither network gets less than a quarter.
     """
     boxes = 1 - metrics["detection_f1"]
     reading = metrics["detection_f1"] * (1 - metrics["exact_match_loose"])

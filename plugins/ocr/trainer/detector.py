@@ -18,7 +18,7 @@ from plugins.fitting import Score, Share
 from plugins.images import ImageError
 from plugins.ocr.augment import Pixels, Policy, camera, patch_matrix, warp
 from plugins.ocr.bases.network import Detector
-from plugins.ocr.targets import Target, target
+from plugins.ocr.targets import SHRINK, Target, target
 from plugins.ocr.trainer.freezing import adamw, hold_statistics
 from plugins.ocr.trainer.inputs import normalised
 from plugins.ocr.trainer.pages import Pages
@@ -43,12 +43,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Patches:
-    """How patches are taken: `size` (width, height), at about the scale in which a page is served."""
+    """How patches are taken: `size` (width, height), at about the scale in which a page is served; `shrink`
+    is the ratio of the kernels that are asked for.
+    """
 
     size: tuple[int, int]
     scale_of: ScaleOf
     policy: Policy
     batch: int
+    shrink: float = SHRINK
 
 
 class DetectorTraining:
@@ -129,7 +132,7 @@ class DetectorTraining:
             cv2.perspectiveTransform(outline[None].astype(np.float64), matrix)[0].astype(np.float32)
             for outline in outlines
         ]
-        return seen, target(moved, [region.ignored for region in regions], size)
+        return seen, target(moved, [region.ignored for region in regions], size, self.patches.shrink)
 
     def loss(self, batch: Batch) -> Tensor:
         """Cross-entropy over the pixels of text and as many hard ones without, and the dice loss."""

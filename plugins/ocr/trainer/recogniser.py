@@ -25,7 +25,7 @@ from plugins.ocr.trainer.lines import Lines
 _PLAIN = 0.15  # share of the lines that are shown as they are
 _AMOUNT = 0.08  # of a line's height: how far its corners are moved
 _STRETCH = 0.12  # share by which a line's width is changed
-_COLUMNS = 16 * 320  # pixels in width of one batch, all lines together
+_COLUMNS = 8 * 320  # pixels in width of one batch, all lines together
 _MOST, _LEAST = 64, 4  # lines of a batch
 _NEAR = 0.1  # share of all lines that a line may be away from its place in the order of widths
 

@@ -1,4 +1,4 @@
-"""One network's training: first the layers near its answer, then all of it; done once for all attempts."""
+"""One network's training, done once for all attempts: all of it, or first the layers near its answer."""
 
 from __future__ import annotations
 
@@ -25,45 +25,49 @@ class Repeating(Work, Protocol):
 
 @dataclass(frozen=True)
 class Span:
-    """How long: at most so many epochs, and all but `reserve` seconds of what is left of the time budget."""
+    """How long: at most so many epochs, and all but `reserve` seconds of what is left of the time budget.
+    `frozen`: a tenth of it with only the layers near the answer, for one that has not been trained yet.
+    """
 
     epochs: int
     reserve: float
+    frozen: bool = False
 
 
 def train(context: TrainingContext, name: str, work: Repeating, span: Span) -> Fitted:
     """Fit the work's network, or read what an earlier attempt had fitted; the network then holds the best
     weights, which may be those that it came with. `name` is that of the files and of the fact.
     """
-    first = max(1, round(_FROZEN * span.epochs))
     plan = Plan(
-        epochs=first,
+        epochs=span.epochs,
         batches=work.steps,
-        reserve=_reserve_of_first(context, name, span),
+        reserve=span.reserve,
         seed=context.params.seed,
         checkpoint_seconds=_CHECKPOINT_SECONDS,
-        name=f"{name}-first",
+        name=name,
         prefix=f"{name}_",
     )
-    freezing.freeze(work.model)
-    try:
-        fitted = _once(context, work, plan)
-    finally:
-        freezing.free(work.model)
-    if fitted.ending != "stopped" and span.epochs > first:
-        work.model.load_state_dict(fitted.last)
-        plan = replace(
-            plan,
-            epochs=span.epochs - first,
-            reserve=span.reserve,
-            seed=plan.seed + 1,
-            name=name,
-            before=fitted.epochs,
-        )
-        fitted = _better(fitted, _once(context, work, plan))
+    fitted = _in_two(context, work, plan, span) if span.frozen else _once(context, work, plan)
     work.model.load_state_dict(fitted.best)
     context.fact(f"{name}_epochs", round(fitted.epochs, 2))
     return fitted
+
+
+def _in_two(context: TrainingContext, work: Repeating, plan: Plan, span: Span) -> Fitted:
+    """With the other layers frozen, then with all of them free."""
+    epochs = max(1, round(_FROZEN * span.epochs))
+    reserve = _reserve_of_first(context, plan.name, span)
+    first = replace(plan, epochs=epochs, reserve=reserve, name=f"{plan.name}-first")
+    freezing.freeze(work.model)
+    try:
+        fitted = _once(context, work, first)
+    finally:
+        freezing.free(work.model)
+    if fitted.ending == "stopped" or span.epochs <= epochs:
+        return fitted
+    work.model.load_state_dict(fitted.last)
+    then = replace(plan, epochs=span.epochs - epochs, seed=plan.seed + 1, before=fitted.epochs)
+    return _better(fitted, _once(context, work, then))
 
 
 def _reserve_of_first(context: TrainingContext, name: str, span: Span) -> float:

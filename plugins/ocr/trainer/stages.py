@@ -21,11 +21,13 @@ from plugins.ocr.trainer.recogniser import RecogniserTraining
 from plugins.ocr.trainer.stage import Span
 from plugins.ocr.trainer.turning import turn
 
-_FITTED_TO = 24  # images that thresholds are fitted to
+# Thresholds are fitted to what was not learned from if that has so many texts, else to images of the training
+# side, of which the maps are sharper than of any others.
+_FITTED_TO, _IMAGES = 200, 100
 _FOUND_IN = 100  # images at most in which texts are looked for, to learn to read them as they are found
 _FOUND_SHARE = 0.15  # of the recogniser's time that this may take
 _SIDE, _BATCH = 544, 4  # of the patches that finding text is trained on
-_DETECTOR_RATE, _RECOGNISER_RATE = 1e-4, 3e-4  # the latter measured on receipts and cable sleeves
+_DETECTOR_RATE, _RECOGNISER_RATE = 1e-4, 1e-4  # see benchmarks/ocr.md
 _CALM = 0.5  # share of these rates when a model is gone on from: what holds already shall not be shaken
 _UNBOUNDED = 10_000  # epochs, where the time ends the training
 _DEFAULT = 5  # epochs where nothing ends it
@@ -42,6 +44,7 @@ class Stages:
     recogniser: Recogniser
     judge: Judge
     began: Beginning
+    new_characters: bool = False  # rows of the recogniser's last layer that nothing has been learned for
 
     def find(self) -> None:
         """Train the detector."""
@@ -53,7 +56,7 @@ class Stages:
             self.context,
             self.detector,
             self.side,
-            Patches(size, scale_of, Policy(), _BATCH),
+            Patches(size, scale_of, Policy(), _BATCH, self.began.shrink),
             lambda model: self.judge.of_detector(model, self.recogniser),
             self._rate(_DETECTOR_RATE),
         )
@@ -61,8 +64,8 @@ class Stages:
         stage.train(self.context, "detector", work, span)
 
     def thresholds(self) -> Thresholds:
-        """Those that fit the detector to the boxes of the training images, as people have drawn them; after a
-        stop those with which it was judged. Raises `Interrupted` where a stop left none.
+        """Those that fit the detector to the marked boxes; after a stop those with which it was judged.
+        Raises `Interrupted` where a stop left none.
         """
         try:
             return self.fitted(self.detector)
@@ -72,8 +75,11 @@ class Stages:
             return self.judge.best[1]
 
     def fitted(self, detector: Detector) -> Thresholds:
-        """The thresholds that fit a detector to the training images. Raises `Interrupted`."""
-        own = Judge(self.context, self.side.some(_FITTED_TO), self.judge.sides)
+        """The thresholds that fit a detector to boxes as people have drawn them. Raises `Interrupted`."""
+        side = self.judge.side
+        if sum(len(example.regions) for example in side.examples) < _FITTED_TO:
+            side = self.side.telling(2 * _FITTED_TO, _IMAGES)
+        own = self.judge if side is self.judge.side else Judge(self.context, side, self.judge.sides)
         return own.thresholds(own.maps(detector))
 
     def read(self, thresholds: Thresholds, scratch: Path) -> None:
@@ -99,7 +105,8 @@ class Stages:
             lambda model: self.judge.of_recogniser(maps, model, thresholds),
             self._rate(_RECOGNISER_RATE),
         )
-        span = Span(self._epochs(params.recogniser_epochs), self.began.after_recogniser)
+        epochs, frozen = self._epochs(params.recogniser_epochs), self.new_characters
+        span = Span(epochs, self.began.after_recogniser, frozen=frozen and not self.began.parent)
         stage.train(self.context, "recogniser", work, span)
 
     def _found(self, thresholds: Thresholds, scratch: Path, *, turned: bool) -> list[Lines]:
