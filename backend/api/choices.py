@@ -8,11 +8,11 @@ from flask import Response
 from pydantic import Field
 
 from backend.api.datasets import OperationOut, operation_out
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, IdPage, NamePath, Out, answer, blueprint, listing, next_cursor
 from backend.datasets import registry as datasets
 from backend.datasets.launching import launch_operation
 from backend.labels import choices
+from backend.views import runtime, workspace_id
 
 bp = blueprint("choices", __name__, "What to label next, and doubtful labels")
 

@@ -9,7 +9,6 @@ from flask import Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import (
     Body,
     IdPage,
@@ -28,6 +27,7 @@ from backend.datasets.launching import launch_operation
 from backend.datasets.tables import Dataset, Operation
 from backend.db import transaction
 from backend.errors import NotFound
+from backend.views import runtime, workspace_id
 from backend.workspaces import registry as workspaces
 from backend.workspaces.tables import DEFAULT_CONNECTION
 from plugins import registry as plugins

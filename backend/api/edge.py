@@ -8,38 +8,20 @@ from http import HTTPStatus
 from typing import Any
 
 import structlog
-from flask import Flask, Response, current_app, g, jsonify, make_response, request
+from flask import Flask, Response, g, jsonify, make_response, request
 from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from backend import errors
 from backend.accounts import callers, roles
-from backend.accounts.callers import Caller
-from backend.runtime import Runtime
+from backend.views import runtime
 
 logger = structlog.get_logger()
 PREFIX = "/api/v1"
 PUBLIC = frozenset({f"{PREFIX}/openapi.json"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TYPE = "urn:sightloop:error:"
-
-
-def runtime() -> Runtime:
-    """The runtime of the running app."""
-    found: Runtime = current_app.extensions["sightloop"]
-    return found
-
-
-def caller() -> Caller:
-    """Who asks."""
-    found: Caller = g.caller
-    return found
-
-
-def workspace_id() -> int:
-    """The workspace of the token that asks."""
-    return caller().workspace_id
 
 
 def install(app: Flask) -> None:

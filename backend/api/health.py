@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, make_response
 from sqlalchemy import text
 
-from backend.api.edge import runtime
 from backend.queue import ping
+from backend.views import runtime
 
 bp = Blueprint("health", __name__, url_prefix="/health")
 

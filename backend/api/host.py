@@ -7,11 +7,11 @@ from typing import Literal
 from flask import Response, jsonify, make_response, send_file
 from pydantic import BaseModel, Field
 
-from backend.api.edge import runtime
 from backend.api.schemas import Body, Out, blueprint, no_content
 from backend.db import transaction
 from backend.models import registry as models
 from backend.services import hosting
+from backend.views import runtime
 
 bp = blueprint("host", __name__, "Model hosts: what to run, and what they report")
 

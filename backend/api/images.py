@@ -9,11 +9,11 @@ from pathlib import Path
 
 from flask import Blueprint, Response, request
 
-from backend.api.edge import runtime
 from backend.datasets import links, thumbnails
 from backend.datasets.tables import Dataset, Image
 from backend.errors import AppError, LinkExpired, NotFound, UnsupportedImage
 from backend.storage import ObjectStore, StoreAddress
+from backend.views import runtime
 from plugins.images import ImageError
 
 bp = Blueprint("images", __name__)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from flask import Response, request
 from pydantic import Field
 
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, NamePath, Out, answer, blueprint
 from backend.datasets import registry as datasets
 from backend.label_studio import registry as labeling
 from backend.labels import exporting, files
 from backend.labels.jsonfile import MAX_BYTES
+from backend.views import runtime, workspace_id
 
 bp = blueprint("label_files", __name__, "Label files: import and export")
 

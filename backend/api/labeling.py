@@ -10,13 +10,13 @@ from pydantic import Field
 from sqlalchemy import select
 
 from backend.api.datasets import OperationOut, operation_out
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, IdPage, NamePath, Out, answer, blueprint, listing, next_cursor
 from backend.datasets import registry as datasets
 from backend.datasets.launching import launch_labeling
 from backend.datasets.tables import Image
 from backend.label_studio import registry
 from backend.labels.tables import LabelChange
+from backend.views import runtime, workspace_id
 
 bp = blueprint("labeling", __name__, "Labeling in Label Studio")
 hooks = Blueprint("hooks", __name__)

@@ -9,9 +9,9 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from backend.accounts import registry
-from backend.api.edge import caller, runtime, workspace_id
 from backend.api.schemas import Body, Out, Page, answer, blueprint, listing, next_cursor, no_content
 from backend.db import transaction
+from backend.views import caller, runtime, workspace_id
 
 bp = blueprint("members", __name__, "Members of the workspace and their roles; changed by owners")
 RoleName = Literal["viewer", "editor", "owner"]

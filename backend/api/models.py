@@ -11,7 +11,6 @@ from typing import Any
 from flask import Response, send_file
 from pydantic import BaseModel, Field
 
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import (
     Body,
     IdPage,
@@ -26,6 +25,7 @@ from backend.api.schemas import (
 from backend.models import answers, excerpts, registry, removal
 from backend.models.precision import Precision, onnx_file
 from backend.models.tables import Model
+from backend.views import runtime, workspace_id
 
 bp = blueprint("models", __name__, "Trained models: metrics, comparison, export")
 

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Response
 from pydantic import BaseModel, Field
 
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import (
     Body,
     NamePath,
@@ -25,6 +24,7 @@ from backend.db import SessionFactory, now, transaction
 from backend.models import registry as models
 from backend.services import deploying, logs, registry, tokens, usage
 from backend.services.tables import Service
+from backend.views import runtime, workspace_id
 
 bp = blueprint("services", __name__, "Deployed models: instances, quota, tokens")
 

@@ -9,7 +9,6 @@ from flask import Response
 from pydantic import Field
 from sqlalchemy import select
 
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import (
     Body,
     NamePath,
@@ -23,6 +22,7 @@ from backend.api.schemas import (
     no_content,
 )
 from backend.db import transaction
+from backend.views import runtime, workspace_id
 from backend.workspaces import connecting, registry, uploads
 from backend.workspaces.tables import StorageConnection
 

@@ -8,7 +8,6 @@ from typing import Any
 from flask import Response
 from pydantic import Field
 
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import (
     Body,
     IdPage,
@@ -26,6 +25,7 @@ from backend.training import records
 from backend.training import registry as tasks
 from backend.training.launching import launch_task
 from backend.training.tables import TrainingTask
+from backend.views import runtime, workspace_id
 from plugins import registry as plugins
 
 bp = blueprint("training-tasks", __name__, "Training: tasks with their steps, logs and metrics")

@@ -8,12 +8,12 @@ from flask import Response, request
 from pydantic import BaseModel, Field
 
 from backend import addresses
-from backend.api.edge import runtime, workspace_id
 from backend.api.schemas import Body, NamePath, Out, answer, blueprint, listing, no_content
 from backend.db import transaction
 from backend.models import registry as models
 from backend.trials import registry
 from backend.trials.tables import Trial
+from backend.views import runtime, workspace_id
 
 bp = blueprint("links", __name__, "Links with which a phone tests a model")
 

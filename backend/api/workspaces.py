@@ -11,10 +11,10 @@ from sqlalchemy import select
 
 from backend.accounts import tokens
 from backend.accounts.roles import Role
-from backend.api.edge import caller, runtime, workspace_id
 from backend.api.schemas import Body, NamePath, NewName, Out, answer, blueprint, listing, no_content
 from backend.db import transaction
 from backend.errors import Forbidden
+from backend.views import caller, runtime, workspace_id
 from backend.workspaces import registry
 from backend.workspaces.tables import Workspace
 

@@ -9,11 +9,12 @@ from flask import Blueprint, Response, flash, make_response, redirect, request, 
 from backend.accounts import callers, registry, tokens
 from backend.accounts.roles import MEMBERS, Role, may
 from backend.accounts.tables import User
-from backend.console.page import act, caller, runtime, show
+from backend.console.page import act, show
 from backend.console.session import open_for
 from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import AppError, Forbidden, InvalidRequest, NotFound
+from backend.views import caller, runtime
 
 bp = Blueprint("account", __name__)
 _LONGEST_DAYS = 3650

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from flask import Blueprint, Response, send_file
 
-from backend.console.page import runtime
 from backend.errors import NotFound
 from backend.settings import Settings
+from backend.views import runtime
 
 bp = Blueprint("authority", __name__)
 PATH = "/authority.crt"

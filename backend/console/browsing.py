@@ -6,11 +6,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from backend.console.page import runtime, show, workspace_id
+from backend.console.page import show
 from backend.datasets import browsing, thumbnails
 from backend.errors import AppError
 from backend.storage import ObjectStore
 from backend.storepaths import check_key
+from backend.views import runtime, workspace_id
 from backend.workspaces import connecting, registry
 from plugins.images import ImageError
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, make_response, request, url_for
 from sqlalchemy.orm import Session
 
 from backend.console import gallery
-from backend.console.page import act, runtime, show, workspace_id
+from backend.console.page import act, show
 from backend.console.texts import text
 from backend.datasets import operations, registry
 from backend.datasets.findings import RULES
@@ -16,6 +16,7 @@ from backend.datasets.launching import launch_labeling, launch_operation
 from backend.datasets.tables import Dataset
 from backend.errors import InvalidRequest
 from backend.label_studio import registry as labeling
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("datasets", __name__)
 PAGE = 50

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from flask import Blueprint, Response
 
-from backend.console.page import runtime, show, workspace_id
+from backend.console.page import show
 from backend.datasets import registry as datasets
 from backend.datasets.tables import Dataset
 from backend.models import registry as models
@@ -14,6 +14,7 @@ from backend.services import registry as services
 from backend.training import registry as tasks
 from backend.training.lifecycle import FINAL
 from backend.version import VERSION
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("home", __name__)
 _SHOWN = 5

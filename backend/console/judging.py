@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
 
 from backend.console import gallery
-from backend.console.page import runtime, show, workspace_id
+from backend.console.page import show
 from backend.console.texts import text
 from backend.datasets import registry as datasets
 from backend.datasets.tables import Dataset
@@ -21,6 +21,7 @@ from backend.models import answers, excerpts, registry
 from backend.models.answers import Flip, Flips, Level
 from backend.models.tables import Model
 from backend.settings import Settings
+from backend.views import runtime, workspace_id
 from plugins.contract import Judged
 
 bp = Blueprint("judging", __name__)

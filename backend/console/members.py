@@ -6,10 +6,11 @@ from flask import Blueprint, Response, request, url_for
 
 from backend.accounts import registry
 from backend.accounts.roles import MEMBERS
-from backend.console.page import act, caller, runtime, show, workspace_id
+from backend.console.page import act, show
 from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import AppError, NotFound
+from backend.views import caller, runtime, workspace_id
 
 bp = Blueprint("members", __name__)
 PAGE = 50

@@ -13,11 +13,12 @@ from flask import Blueprint, Response, request, send_file
 from sqlalchemy.orm import Session
 
 from backend.console import judging
-from backend.console.page import runtime, show, workspace_id
+from backend.console.page import show
 from backend.errors import AppError
 from backend.models import answers, excerpts, registry
 from backend.models.precision import Precision, compared, onnx_file
 from backend.models.tables import Model
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("models", __name__)
 PAGE = 50

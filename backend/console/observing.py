@@ -7,11 +7,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from backend.console.page import runtime, show, workspace_id
+from backend.console.page import show
 from backend.db import now
 from backend.errors import AppError
 from backend.services import logs, registry, usage
 from backend.services.usage import Point
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("observing", __name__)
 _SPANS = {"hour": timedelta(hours=1), "day": timedelta(days=1)}

@@ -9,7 +9,6 @@ from typing import Any
 from flask import (
     Blueprint,
     Response,
-    current_app,
     flash,
     g,
     make_response,
@@ -20,11 +19,9 @@ from flask import (
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from backend.accounts.callers import Caller
 from backend.console import assets
 from backend.console.texts import text
 from backend.errors import AppError, NotFound
-from backend.runtime import Runtime
 
 # Nothing inline and nothing from elsewhere; `data:` is for the drawings within the stylesheet.
 _POLICY = (
@@ -37,23 +34,6 @@ LARGE_BODIES: dict[str, int] = {}
 
 # The parent of the blueprints of all nouns: its guard, headers and errors are theirs.
 bp = Blueprint("console", __name__, template_folder="templates")
-
-
-def runtime() -> Runtime:
-    """The runtime of the running app."""
-    found: Runtime = current_app.extensions["sightloop"]
-    return found
-
-
-def caller() -> Caller:
-    """Who is signed in."""
-    found: Caller = g.caller
-    return found
-
-
-def workspace_id() -> int:
-    """The workspace of whoever is signed in."""
-    return caller().workspace_id
 
 
 def show(template: str, status: int = 200, **values: Any) -> Response:

@@ -24,7 +24,6 @@ from flask import (
 )
 
 from backend.console import assets
-from backend.console.page import runtime
 from backend.console.texts import text
 from backend.datasets.tables import Dataset
 from backend.errors import AppError, NotFound
@@ -34,6 +33,7 @@ from backend.trials import answering, registry
 from backend.trials.answering import TrialModels
 from backend.trials.returning import return_picture
 from backend.trials.tables import Trial
+from backend.views import runtime
 from plugins.contract import BrowserModel, Familiar
 
 bp = Blueprint("phone", __name__, url_prefix=f"{registry.PATH}<signed>")

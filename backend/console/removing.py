@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, flash, make_response, redirect, request, url_for
 
-from backend.console.page import runtime, show, workspace_id
+from backend.console.page import show
 from backend.console.texts import text
 from backend.datasets import registry as datasets
 from backend.datasets import removal as dataset_removal
@@ -16,6 +16,7 @@ from backend.models import registry as models
 from backend.models import removal as model_removal
 from backend.services import registry as services
 from backend.services import tokens
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("removing", __name__)
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-from backend.console.page import act, runtime, show, workspace_id
+from backend.console.page import act, show
 from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import InvalidRequest
 from backend.models import registry as models
 from backend.services import asking, deploying, registry, tokens
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("services", __name__)
 PAGE = 50

@@ -21,11 +21,12 @@ from backend.accounts.callers import Caller
 from backend.accounts.roles import Role
 from backend.accounts.tables import User
 from backend.console.page import bp as console
-from backend.console.page import runtime, show
+from backend.console.page import show
 from backend.console.texts import text
 from backend.datasets.links import base_url
 from backend.errors import AppError, Unauthenticated
 from backend.settings import Settings
+from backend.views import runtime
 from backend.workspaces import registry
 
 bp = Blueprint("session", __name__)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from flask import Blueprint, Response, make_response, redirect, request, url_for
 
-from backend.console.page import act, runtime, show, workspace_id
+from backend.console.page import act, show
 from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import AppError
 from backend.storage import ADDRESSINGS
+from backend.views import runtime, workspace_id
 from backend.workspaces import connecting, registry
 from backend.workspaces.registry import ConnectionRequest
 

@@ -7,11 +7,12 @@ from typing import Any
 from flask import Blueprint, Response, request, url_for
 
 from backend.console import drawing
-from backend.console.page import act, runtime, show, workspace_id
+from backend.console.page import act, show
 from backend.console.texts import text
 from backend.db import transaction
 from backend.training import records, registry
 from backend.training.lifecycle import FINAL, TaskState
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("tasks", __name__)
 PAGE = 50

@@ -8,12 +8,13 @@ from markupsafe import Markup
 
 from backend import addresses
 from backend.console import authority
-from backend.console.page import act, runtime, show, workspace_id
+from backend.console.page import act, show
 from backend.console.texts import text
 from backend.datasets.tables import Dataset
 from backend.db import transaction
 from backend.models import registry as models
 from backend.trials import registry
+from backend.views import runtime, workspace_id
 
 bp = Blueprint("trials", __name__)
 _LIFETIMES = {

@@ -12,11 +12,12 @@ from flask import Blueprint, Response, request
 from PIL import Image as PillowImage
 
 from backend.console import services
-from backend.console.page import LARGE_BODIES, runtime, show, workspace_id
+from backend.console.page import LARGE_BODIES, show
 from backend.console.texts import text
 from backend.errors import AppError, InvalidRequest
 from backend.services import asking, registry
 from backend.services.asking import Reply
+from backend.views import runtime, workspace_id
 from plugins.classification import evidence
 from plugins.contract import Evidence
 from plugins.images import ImageError, Limits, decode

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, make_response, redirect, request, url_for
 
 from backend.console import services
-from backend.console.page import runtime, show, workspace_id
+from backend.console.page import show
 from backend.console.texts import text
 from backend.datasets import registry as datasets
 from backend.datasets.tables import Dataset
@@ -22,6 +22,7 @@ from backend.services.deploying import deploy
 from backend.training import devices
 from backend.training.launching import launch_task
 from backend.training.registry import CURRENT, SCRATCH, TaskRequest
+from backend.views import runtime, workspace_id
 from backend.workspaces import registry as workspaces
 from plugins import registry as plugins
 from plugins.contract import Algorithm

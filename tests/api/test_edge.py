@@ -33,6 +33,7 @@ _ROUTE_VALUES = {
     "operation_id": "1",
     "token_id": "1",
     "service_id": "1",
+    "trial_id": "1",
     "digest": "0" * 64,
 }
 
