@@ -15,6 +15,7 @@ from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import AppError, Forbidden, InvalidRequest, NotFound
 from backend.views import caller, runtime
+from backend.workspaces import registry as workspaces
 
 bp = Blueprint("account", __name__)
 _LONGEST_DAYS = 3650
@@ -37,6 +38,21 @@ def switch() -> Response:
         raise NotFound(f"there is no workspace {wanted!r} that you are a member of")
     session["workspace"] = chosen.id
     return make_response(redirect("/", 303))
+
+
+@bp.post("/account/workspaces")
+def make_workspace() -> Response:
+    """One more tenant of this install, which its maker owns; its first token is on this page, this once."""
+    name = request.form.get("name", "").strip()
+    try:
+        if not caller().operator:
+            raise Forbidden(text("account.no_operator"))
+        with transaction(runtime().sessions) as rows:
+            _, made = workspaces.create_workspace(rows, name, caller().user_id)
+    except AppError as error:
+        return _page(refusal=str(error), status=error.status)
+    flash(text("account.workspace_made", name=name), "success")
+    return _page(token=made)
 
 
 @bp.get("/account/password")

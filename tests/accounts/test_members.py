@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from backend.accounts.roles import Role
 from backend.accounts.tables import Membership, User
 from backend.db import SessionFactory
-from backend.workspaces.tables import ApiToken
+from backend.workspaces.tables import ApiToken, Workspace
 from tests.accounts.conftest import PASSWORD, Join, post, sign_in
 from tests.api.conftest import Caller
 from tests.console.conftest import csrf_of
@@ -267,6 +267,29 @@ def test_a_new_workspace_belongs_to_who_made_it(
     with api_sessions() as session:
         owners = select(func.count()).select_from(Membership).where(Membership.role == Role.OWNER)
         assert session.scalar(owners) == 2
+
+
+def test_a_workspace_is_made_on_the_page_by_owners_of_the_first_one(
+    join: Join, api_sessions: SessionFactory
+) -> None:
+    with join("ann").browser() as client:
+        made = post(client, "/account/workspaces", "/account", name="second")
+        assert made.status_code == 200 and "The workspace second is made and yours." in made.text
+        (token,) = re.findall(r"<code>([\w-]{30,})</code>", made.text)
+        assert token not in client.get("/account").text
+        assert post(client, "/account/workspace", "/account", name="second").status_code == 200
+        assert "in the workspace second" in client.get("/account").text
+        # An owner of another workspace is none of the first.
+        refused = post(client, "/account/workspaces", "/account", name="third")
+        assert refused.status_code == 403 and "Make the workspace" not in refused.text
+        post(client, "/account/workspace", "/account", name="default")
+        for name, status in (("second", 409), ("no name", 422), ("", 422)):
+            assert post(client, "/account/workspaces", "/account", name=name).status_code == status
+    with join("ed", "editor").browser() as client:
+        assert "Make the workspace" not in client.get("/account").text
+        assert post(client, "/account/workspaces", "/account", name="fourth").status_code == 403
+    with api_sessions() as session:
+        assert session.scalar(select(func.count()).select_from(Workspace)) == 2
 
 
 def test_a_session_by_a_token_without_user_has_no_password(app: Flask, admin: Caller) -> None:
