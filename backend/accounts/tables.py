@@ -1,4 +1,4 @@
-"""Tables of users and of their memberships in workspaces."""
+"""Tables of users, of their memberships in workspaces, and of sessions that have ended."""
 
 from __future__ import annotations
 
@@ -46,3 +46,12 @@ class Membership(Base):
     def state(self) -> str:
         """`invited` until the user has chosen a password, then `active`."""
         return "active" if self.user.one_time_until is None else "invited"
+
+
+class EndedSession(Base):
+    """A browser's session that was signed out of; forgotten when its cookie is certain to have expired."""
+
+    __tablename__ = "ended_sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    until: Mapped[datetime] = mapped_column(index=True)

@@ -16,7 +16,7 @@ from flask import Blueprint, Flask, Response, g, make_response, redirect, reques
 from flask_wtf.csrf import CSRFProtect
 from sqlalchemy.orm import Session
 
-from backend.accounts import callers, roles
+from backend.accounts import callers, ended, roles
 from backend.accounts.callers import Caller
 from backend.accounts.roles import Role
 from backend.accounts.tables import User
@@ -24,6 +24,7 @@ from backend.console.page import bp as console
 from backend.console.page import show
 from backend.console.texts import text
 from backend.datasets.links import base_url
+from backend.db import transaction
 from backend.errors import AppError, Unauthenticated
 from backend.settings import Settings
 from backend.views import runtime
@@ -78,6 +79,8 @@ def _guard() -> Response | None:
 
 def _caller(rows: Session) -> Caller | None:
     """Whose session it is, if it still holds."""
+    if "id" not in session or ended.has_ended(rows, session["id"]):
+        return None
     if "user" in session:
         return callers.by_password(rows, session["user"], session["proof"], session["workspace"])
     return callers.by_kept_token(rows, session.get("token", 0), session.get("proof", ""))
@@ -111,11 +114,24 @@ def sign_in() -> Response:
 
 
 def open_for(user: User, workspace_id: int = 0) -> None:
-    """Begin this browser's session anew: nothing of the one before, its form tokens included, goes on."""
-    session.clear()
-    session.permanent = True
+    """Begin the session of a user in this browser."""
+    _begin()
     session["user"], session["proof"] = user.id, callers.proof_of(user.password_hash)
     session["workspace"] = workspace_id
+
+
+def _begin() -> None:
+    """Nothing of the session before, its form tokens included, goes on."""
+    _end()
+    session.permanent = True
+    session["id"] = ended.new_id()
+
+
+def _end() -> None:
+    if "id" in session:
+        with transaction(runtime().sessions) as rows:
+            ended.end(rows, session["id"], _LIFETIME)
+    session.clear()
 
 
 def _open_with_token(token: str) -> None:
@@ -123,13 +139,12 @@ def _open_with_token(token: str) -> None:
         row = registry.token_of(rows, token)
     if row is None or row.role == Role.HOST:
         raise Unauthenticated(text("sign_in.refused"))
-    session.clear()
-    session.permanent = True
+    _begin()
     session["token"], session["proof"] = row.id, callers.proof_of(row.sha256)
 
 
 @bp.post("/sign-out")
 def sign_out() -> Response:
-    """End the session of this browser."""
-    session.clear()
+    """End the session of this browser, and whatever copies of its cookie there are."""
+    _end()
     return make_response(redirect(url_for(_PUBLIC), 303))

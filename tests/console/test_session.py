@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from backend.accounts import ended
+from backend.db import SessionFactory, transaction
 from tests.api.conftest import ADMIN, HOST, Caller
 from tests.console.conftest import csrf_of, sign_in
 
@@ -94,3 +97,43 @@ def test_a_refreshing_part_of_a_page_sends_the_whole_page_to_sign_in(app: Flask)
     with app.test_client() as client:
         response = client.get("/", headers={"HX-Request": "true"})
         assert response.headers["HX-Redirect"] == "/sign-in"
+
+
+def _cookie(client: FlaskClient) -> str:
+    found = client.get_cookie("sightloop")
+    assert found is not None
+    return found.value
+
+
+@pytest.mark.parametrize("how", ["signing out", "signing in anew"])
+def test_a_copied_cookie_opens_nothing_once_its_session_has_ended(app: Flask, how: str) -> None:
+    # Not entered: clients that keep their contexts would share one.
+    client, thief, other = (app.test_client() for _ in range(3))
+    sign_in(client, ADMIN)
+    thief.set_cookie("sightloop", _cookie(client))
+    assert thief.get("/datasets").status_code == 200
+    assert sign_in(other, ADMIN).status_code == 303
+    if how == "signing out":
+        client.post("/sign-out", data={"csrf_token": csrf_of(client.get("/account").text)})
+    else:
+        sign_in(client, ADMIN)
+    assert thief.get("/datasets").status_code == 302
+    assert other.get("/datasets").status_code == 200  # the same person elsewhere
+
+
+def test_a_cookie_of_a_version_before_asks_to_sign_in_again(app: Flask, member: FlaskClient) -> None:
+    with member.session_transaction() as kept:
+        del kept["id"]
+    assert member.get("/datasets").status_code == 302
+
+
+def test_what_has_ended_is_forgotten_when_no_cookie_can_be_left(
+    app: Flask, api_sessions: SessionFactory
+) -> None:
+    with transaction(api_sessions) as session:
+        ended.end(session, "old", timedelta(seconds=-1))
+        assert ended.has_ended(session, "old")
+        ended.end(session, "new", timedelta(days=7))
+        ended.end(session, "new", timedelta(days=7))  # twice from two tabs
+    with api_sessions() as session:
+        assert (ended.has_ended(session, "old"), ended.has_ended(session, "new")) == (False, True)
