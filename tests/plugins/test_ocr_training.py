@@ -24,6 +24,7 @@ from plugins.ocr.trainer import pages, stage
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
+from plugins.ocr.trainer.judging import score
 from plugins.ocr.trainer.kernels import shrink_ratio
 from plugins.ocr.trainer.lines import Lines, Shape, along_the_line, cut
 from plugins.ocr.trainer.recogniser import RecogniserTraining, batch, batch_sizes, view
@@ -302,6 +303,19 @@ def test_the_time_goes_where_the_mistakes_are() -> None:
     assert detector_share({"detection_f1": 1.0, "exact_match_loose": 0.5}) == 0.15
     assert detector_share({"detection_f1": 0.2, "exact_match_loose": 1.0}) == 0.75
     assert detector_share({"detection_f1": 1.0, "exact_match_loose": 1.0}) == 0.5
+
+
+def test_a_reader_that_writes_as_people_do_is_better_than_one_that_guesses_a_letter_more() -> None:
+    def ranked(loose: float, strict: float, detection: float = 0.9, errors: float = 0.1) -> float:
+        found = {"end_to_end_f1": loose, "end_to_end_f1_strict": strict, "detection_f1": detection}
+        return score(
+            {**found, "exact_match": 0.5, "exact_match_loose": 0.5, "character_error_rate": errors}
+        ).value
+
+    assert ranked(0.79, 0.70) > ranked(0.80, 0.45)
+    assert ranked(0.80, 0.45) > ranked(0.70, 0.45)
+    assert ranked(0.80, 0.45, detection=0.91) > ranked(0.80, 0.45)
+    assert ranked(0.80, 0.45, errors=0.05) > ranked(0.80, 0.45)
 
 
 def test_a_box_that_was_found_teaches_the_text_of_the_one_region_that_it_holds() -> None:
