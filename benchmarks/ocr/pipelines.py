@@ -1,6 +1,7 @@
-"""Our predictor against RapidOCR's own pipeline, with the same untrained networks on hidden receipts.
+"""Our predictor against RapidOCR's own pipeline, with the same untrained networks on hidden receipts, and
+with trained ones that `benchmarks.ocr.training --keep` has written.
 
-    python -m benchmarks.ocr.pipelines [--pages 20] [--threads 2] [--rounds 2]
+    python -m benchmarks.ocr.pipelines [--pages 20] [--threads 2] [--rounds 2] [--trained FOLDER]
 
 Each pipeline runs in a process of its own, in turns, so that a change of the machine's load meets both. Both
 get the same thread count and the bytes of the files; decoding counts. Time is told twice: by the clock and as
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--trained", type=Path, metavar="FOLDER", help="a trained reader to be measured, too")
     parser.add_argument("--one", help="measure one pipeline here: a folder of a draft, or `rapidocr`")
     said = parser.parse_args()
     if said.one:
@@ -121,6 +123,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         pipelines = {"RapidOCR": "rapidocr"} | {k: str(path) for k, path in drafts(Path(scratch)).items()}
+        if said.trained:
+            pipelines["ours, trained"] = str(said.trained)
         for number in range(said.rounds):
             for name, one in pipelines.items():
                 command = [sys.executable, "-m", "benchmarks.ocr.pipelines", "--one", one]

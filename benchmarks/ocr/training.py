@@ -1,6 +1,6 @@
 """A reader after training, beside the base it came from, on images that neither has seen.
 
-    python -m benchmarks.ocr.training receipts_sroie --minutes 45 --seed 0
+    python -m benchmarks.ocr.training receipts_sroie --minutes 45 --seed 0 [--keep FOLDER]
 
 Prints a row for the base as it is and one for the trained reader, as `benchmarks/ocr.md` shows them.
 """
@@ -8,7 +8,9 @@ Prints a row for the base as it is and one for the trained reader, as `benchmark
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -46,6 +48,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the trained files, for benchmarks.ocr.pipelines"
+    )
     options = parser.parse_args()
     examples, data = SETS[options.set]()
     test = [one for one in examples if one.split == "test"]
@@ -69,6 +74,9 @@ def main() -> None:
         )
         draft = registry.load(plugin.trainer)(context)
         took = (time.monotonic() - context.started) / 60
+        if options.keep:
+            (draft.folder / "model.json").write_text(json.dumps(dict(draft.model)))
+            shutil.copytree(draft.folder, options.keep, dirs_exist_ok=True)
         cells = judge(draft.folder, draft.model, test, data, options.threads)
         print(f"| trained, {took:.0f} minutes, seed {options.seed} | {cells} |\n\n{dict(context.facts)}")
 
