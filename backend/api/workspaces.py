@@ -9,13 +9,11 @@ from flask import Response
 from pydantic import Field
 from sqlalchemy import select
 
-from backend.accounts import tokens
+from backend.accounts import tokens, workspaces
 from backend.accounts.roles import Role
 from backend.api.schemas import Body, NamePath, NewName, Out, answer, blueprint, listing, no_content
 from backend.db import transaction
-from backend.errors import Forbidden
 from backend.views import caller, runtime, workspace_id
-from backend.workspaces import registry
 from backend.workspaces.tables import Workspace
 
 bp = blueprint("workspaces", __name__, "Workspaces and the API tokens of their members")
@@ -95,10 +93,8 @@ def list_workspaces() -> Response:
 @bp.post("/workspaces", responses={"201": WorkspaceMade}, summary="Create a workspace")
 def create_workspace(body: WorkspaceIn) -> Response:
     """Only owners of the first workspace may; the answer holds the new workspace's first token."""
-    if not caller().operator:
-        raise Forbidden("only owners of the first workspace make others")
     with transaction(runtime().sessions) as session:
-        row, token = registry.create_workspace(session, body.name, caller().user_id)
+        row, token = workspaces.create(session, caller(), body.name)
     return answer(WorkspaceMade(name=row.name, created_at=row.created_at, token=token), 201)
 
 

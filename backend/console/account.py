@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flask import Blueprint, Response, flash, make_response, redirect, request, session, url_for
 
-from backend.accounts import callers, registry, tokens
+from backend.accounts import callers, registry, tokens, workspaces
 from backend.accounts.roles import MEMBERS, Role, may
 from backend.accounts.tables import User
 from backend.console.page import act, show
@@ -15,7 +15,6 @@ from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import AppError, Forbidden, InvalidRequest, NotFound
 from backend.views import caller, runtime
-from backend.workspaces import registry as workspaces
 
 bp = Blueprint("account", __name__)
 _LONGEST_DAYS = 3650
@@ -45,10 +44,8 @@ def make_workspace() -> Response:
     """One more tenant of this install, which its maker owns; its first token is on this page, this once."""
     name = request.form.get("name", "").strip()
     try:
-        if not caller().operator:
-            raise Forbidden(text("account.no_operator"))
         with transaction(runtime().sessions) as rows:
-            _, made = workspaces.create_workspace(rows, name, caller().user_id)
+            _, made = workspaces.create(rows, caller(), name)
     except AppError as error:
         return _page(refusal=str(error), status=error.status)
     flash(text("account.workspace_made", name=name), "success")

@@ -4,6 +4,8 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Blueprint, Response, flash, make_response, redirect, request, url_for
 
 from backend.console.page import show
@@ -24,72 +26,77 @@ bp = Blueprint("removing", __name__)
 @bp.get("/datasets/<name>/delete")
 def ask_about_dataset(name: str) -> Response:
     """What goes with it."""
-    return _dataset(name, "")
+    return _dataset(name)
 
 
 @bp.post("/datasets/<name>/delete")
 def delete_dataset(name: str) -> Response:
     """The list of datasets follows, or the sentence that says why not."""
-    try:
-        gone = dataset_removal.delete(
-            runtime(), workspace_id(), name, with_models=request.form.get("with_models") == "yes"
-        )
-    except NotFound:
-        raise
-    except AppError as error:
-        return _dataset(name, str(error), error.status)
-    stays = text("delete.project_stays", url=gone.label_studio) if gone.label_studio else ""
-    flash(f"{text('delete.dataset_gone', name=name)} {stays}".strip(), "success")
-    return make_response(redirect(url_for("console.datasets.index"), 303))
+
+    def delete() -> str:
+        with_models = request.form.get("with_models") == "yes"
+        gone = dataset_removal.delete(runtime(), workspace_id(), name, with_models=with_models)
+        stays = text("delete.project_stays", url=gone.label_studio) if gone.label_studio else ""
+        return f"{text('delete.dataset_gone', name=name)} {stays}".strip()
+
+    return _deleted(delete, "console.datasets.index", _dataset, name)
 
 
 @bp.get("/models/<name>/delete")
 def ask_about_model(name: str) -> Response:
     """What goes with it."""
-    return _model(name, "")
+    return _model(name)
 
 
 @bp.post("/models/<name>/delete")
 def delete_model(name: str) -> Response:
     """The list of models follows, or the sentence that says why not."""
-    try:
+
+    def delete() -> str:
         model_removal.delete(runtime(), workspace_id(), name)
-    except NotFound:
-        raise
-    except AppError as error:
-        return _model(name, str(error), error.status)
-    flash(text("delete.model_gone", name=name), "success")
-    return make_response(redirect(url_for("console.models.index"), 303))
+        return text("delete.model_gone", name=name)
+
+    return _deleted(delete, "console.models.index", _model, name)
 
 
 @bp.get("/services/<name>/delete")
 def ask_about_service(name: str) -> Response:
     """Who could still be calling it."""
-    return _service(name, "")
+    return _service(name)
 
 
 @bp.post("/services/<name>/delete")
 def delete_service(name: str) -> Response:
     """The list of services follows, where it stands until its instances have ended; or why not."""
-    try:
+
+    def delete() -> str:
         with transaction(runtime().sessions) as session:
             services.delete(session, services.get(session, workspace_id(), name))
+        return text("delete.service_goes", name=name)
+
+    return _deleted(delete, "console.services.index", _service, name)
+
+
+def _deleted(delete: Callable[[], str], listing: str, ask: Callable[..., Response], name: str) -> Response:
+    """Delete and show the list with the sentence that `delete` gives; or ask again, with why not."""
+    try:
+        said = delete()
     except NotFound:
         raise
     except AppError as error:
-        return _service(name, str(error), error.status)
-    flash(text("delete.service_goes", name=name), "success")
-    return make_response(redirect(url_for("console.services.index"), 303))
+        return ask(name, str(error), error.status)
+    flash(said, "success")
+    return make_response(redirect(url_for(listing), 303))
 
 
-def _dataset(name: str, refusal: str, status: int = 200) -> Response:
+def _dataset(name: str, refusal: str = "", status: int = 200) -> Response:
     with runtime().sessions() as session:
         dataset = datasets.get(session, workspace_id(), name)
         found = dataset_removal.belongings(session, runtime().settings, dataset)
     return show("dataset_delete.html", status, dataset=dataset, found=found, refusal=refusal)
 
 
-def _model(name: str, refusal: str, status: int = 200) -> Response:
+def _model(name: str, refusal: str = "", status: int = 200) -> Response:
     with runtime().sessions() as session:
         model = models.get(session, workspace_id(), name)
         current = models.current(session, model.dataset_id)
@@ -105,7 +112,7 @@ def _model(name: str, refusal: str, status: int = 200) -> Response:
     )
 
 
-def _service(name: str, refusal: str, status: int = 200) -> Response:
+def _service(name: str, refusal: str = "", status: int = 200) -> Response:
     with runtime().sessions() as session:
         service = services.get(session, workspace_id(), name)
         known = len(tokens.of(session, service))

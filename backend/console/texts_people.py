@@ -34,7 +34,6 @@ PEOPLE = {
     "account.workspace_name": "Name of a new workspace",
     "account.make_workspace": "Make the workspace",
     "account.workspace_made": "The workspace {name} is made and yours.",
-    "account.no_operator": "only owners of the first workspace make others",
     "account.tokens": "Your API tokens",
     "account.all_tokens": "API tokens of the workspace",
     "account.no_tokens": "There are none.",

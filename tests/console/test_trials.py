@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
+import click
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
 
+from backend.cli import models as cli_models
 from backend.db import SessionFactory, now, transaction
 from backend.models import registry as models
 from backend.runtime import Runtime
 from backend.services.tables import Service
 from backend.storage import StoreAddress
 from backend.trials import answering
+from backend.trials.registry import MINUTES
 from backend.trials.tables import Trial
 from tests import servers
 from tests.api.conftest import Caller
@@ -91,6 +94,13 @@ def test_a_code_is_drawn_only_for_an_address_that_phones_reach(app: Flask, owner
 def test_a_time_that_is_not_offered_is_refused(owner: FlaskClient) -> None:
     form = {"csrf_token": csrf_of(owner.get(PAGE).text), "minutes": "99999"}
     assert "choose one of these" in owner.post(PAGE, data=form, follow_redirects=True).text
+
+
+def test_command_line_and_page_offer_the_times_that_there_are(owner: FlaskClient) -> None:
+    offered = re.findall(r'<option value="(\d+)"', owner.get(PAGE).text)
+    options = {option.name: option.type for option in cli_models.test.params}
+    assert isinstance(options["minutes"], click.Choice)
+    assert list(options["minutes"].choices) == offered == [str(minutes) for minutes in MINUTES]
 
 
 def _refusal(phone: FlaskClient, link: str, status: int) -> str:

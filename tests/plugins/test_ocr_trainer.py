@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from plugins import images
 from plugins.contract import PluginError, Region, TrainingStopped
-from plugins.ocr import trainer
+from plugins.ocr import bases, trainer
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import open_predictor
 from plugins.ocr.predictor.network import Network
@@ -204,3 +205,27 @@ def test_a_stop_that_discards_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped):
         trainer.train(made)
     assert not (tmp_path / "draft").exists()
+
+
+def test_a_detector_looks_at_the_images_again_only_when_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, looked = context(tmp_path), []
+    judge, detector = (
+        Judge(made, pages.pages(made, "train")),
+        bases.load("pp-ocrv6-small", None, True).detector,
+    )
+    run = Network.run
+
+    def counted(network: Network, rows: Any) -> Any:
+        looked.append(rows)
+        return run(network, rows)
+
+    monkeypatch.setattr(Network, "run", counted)
+    first = judge.maps(detector)
+    assert judge.maps(detector) is first and len(looked) == len(first) == 3
+    with torch.no_grad():
+        next(detector.parameters()).mul_(1.1)
+    second = judge.maps(detector)
+    assert len(looked) == 6
+    assert any((one.values != other.values).any() for one, other in zip(first, second, strict=True))

@@ -83,10 +83,10 @@ def _map_of(boxes: Sequence[geometry.Quads], ratio: float) -> Map:
 
 @pytest.mark.parametrize("ratio", [0.4, 0.6, 0.7])
 def test_kernels_are_asked_for_as_the_detector_makes_them(ratio: float) -> None:
-    boxes = [box(20, 62 * n + 5, 300 + 20 * n, 62 * n + 60) for n in range(10)]
-    maps, marked = [_map_of(boxes, ratio)] * 3, [2 * np.stack(boxes)] * 3
+    boxes = [box(20, 40 * n + 10, 300 + 10 * n, 40 * n + 40) for n in range(15)]
+    maps, marked = [_map_of(boxes, ratio)] * 2, [2 * np.stack(boxes)] * 2
     fitted = fit_thresholds(maps, marked).thresholds
-    assert shrink_ratio(maps, marked, fitted) == pytest.approx(ratio, abs=0.06)
+    assert shrink_ratio(maps, marked, fitted) == pytest.approx(ratio, abs=0.03)
 
 
 def test_of_few_texts_no_ratio_is_measured() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,7 +33,7 @@ _REPORTED = (
     "character_error_rate",
 )
 _NOT_JUDGED = Score(-1e6)  # finite, and below all others: what a stop came in between of is never the best
-_FITTED_TO = 400  # texts that thresholds are fitted to; more change them little
+FITTED_TO = 400  # texts that thresholds are fitted to; more change them little
 
 
 class Interrupted(Exception):
@@ -49,6 +50,7 @@ class Judge:
     side: Pages
     sides: Sides = field(default_factory=Sides)
     best: tuple[float, Thresholds] | None = None  # of the detectors judged so far, with those fitted to it
+    _seen: tuple[str, list[Map]] | None = field(default=None, repr=False)  # the last graph's digest, its maps
 
     @cached_property
     def pictures(self) -> list[tuple[Example, Pixels, float]]:
@@ -63,12 +65,16 @@ class Judge:
         return found
 
     def maps(self, detector: Detector) -> list[Map]:
-        """What the detector answers for each image. Raises `Interrupted`."""
-        network, found = self._network(detector), []
-        for _, pixels, _ in self.pictures:
-            self._go_on()
-            found.append(probabilities(pixels, network, self.sides))
-        return found
+        """What the detector answers for each image, kept while it is the same one. Raises `Interrupted`."""
+        graph = _graph(detector)
+        digest = hashlib.sha256(graph).hexdigest()
+        if self._seen is None or self._seen[0] != digest:
+            network, found = self._network(detector, graph), []
+            for _, pixels, _ in self.pictures:
+                self._go_on()
+                found.append(probabilities(pixels, network, self.sides))
+            self._seen = digest, found
+        return self._seen[1]
 
     def thresholds(self, maps: Sequence[Map]) -> Thresholds:
         """Those that fit the marked regions best; the usual ones where nothing is marked."""
@@ -78,8 +84,9 @@ class Judge:
         """The same with the detection F1 that they reach on these maps."""
         some = list(zip(self.pictures, maps, strict=True))
         marked = [_marked(example, share, ignored=False) for (example, _, share), _ in some]
-        before = np.cumsum([0, *map(len, marked)])[:-1]
-        some, marked = some[: (count := int((before < _FITTED_TO).sum()))], marked[:count]
+        before = np.cumsum([0, *map(len, marked)])[:-1]  # texts of the images before each
+        count = int((before < FITTED_TO).sum())
+        some, marked = some[:count], marked[:count]
         hidden = [_marked(example, share, ignored=True) for (example, _, share), _ in some]
         if not any(len(one) for one in marked):
             return FittedThresholds(Thresholds(), 0.0, 0.0)
@@ -142,12 +149,9 @@ class Judge:
         if self.context.stop_requested():
             raise Interrupted
 
-    def _network(self, network: Detector | Recogniser) -> Network:
-        training = network.training
-        network.eval()
-        graph = exporter.graph(network).SerializeToString()
-        network.train(training)
-        return Network(graph, network.input.to_json(), threads=max(1, self.context.threads))
+    def _network(self, network: Detector | Recogniser, graph: bytes | None = None) -> Network:
+        content = graph or _graph(network)
+        return Network(content, network.input.to_json(), threads=max(1, self.context.threads))
 
     def _predictor(self, recogniser: Recogniser, thresholds: Thresholds) -> OcrPredictor:
         network = self._network(recogniser)
@@ -164,10 +168,19 @@ class Judge:
         )
 
 
+def _graph(network: Detector | Recogniser) -> bytes:
+    """The ONNX file of a network as it is now."""
+    training = network.training
+    network.eval()
+    content: bytes = exporter.graph(network).SerializeToString()
+    network.train(training)
+    return content
+
+
 def score(metrics: Mapping[str, float]) -> Score:
-    """How metrics rank: by the mean of F1 end to end with and without regard to case and spaces, of which the
-    one wants what is written and the other is less of a matter of taste; finding text and reading it decide
-    between networks that are equal in this.
+    """How metrics rank: by the mean of F1 end to end with and without regard to case and spaces, as readers
+    that only write these differently are not the same, but nearly. Finding text and reading it decide between
+    networks that are equal in this.
     """
     both = 0.5 * (metrics[HEADLINE] + metrics["end_to_end_f1_strict"])
     value = both + 1e-3 * (metrics["detection_f1"] - metrics["character_error_rate"])

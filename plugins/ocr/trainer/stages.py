@@ -14,7 +14,7 @@ from plugins.ocr.trainer import lines, stage
 from plugins.ocr.trainer.beginning import Beginning
 from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
-from plugins.ocr.trainer.judging import Interrupted, Judge
+from plugins.ocr.trainer.judging import FITTED_TO, Interrupted, Judge
 from plugins.ocr.trainer.lines import Lines, Shape
 from plugins.ocr.trainer.pages import Pages, Text
 from plugins.ocr.trainer.recogniser import RecogniserTraining
@@ -23,7 +23,7 @@ from plugins.ocr.trainer.turning import turn
 
 # Thresholds are fitted to what was not learned from if that has so many texts, else to images of the training
 # side, of which the maps are sharper than of any others.
-_FITTED_TO, _IMAGES = 200, 100
+_ENOUGH, _IMAGES = 200, 100
 _FOUND_IN = 100  # images at most in which texts are looked for, to learn to read them as they are found
 _FOUND_SHARE = 0.15  # of the recogniser's time that this may take
 _SIDE, _BATCH = 544, 4  # of the patches that finding text is trained on
@@ -76,11 +76,10 @@ class Stages:
 
     def fitted(self, detector: Detector) -> Thresholds:
         """The thresholds that fit a detector to boxes as people have drawn them. Raises `Interrupted`."""
-        side = self.judge.side
-        if sum(len(example.regions) for example in side.examples) < _FITTED_TO:
-            side = self.side.telling(2 * _FITTED_TO, _IMAGES)
-        own = self.judge if side is self.judge.side else Judge(self.context, side, self.judge.sides)
-        return own.thresholds(own.maps(detector))
+        judge = self.judge
+        if sum(len(example.regions) for example in judge.side.examples) < _ENOUGH:
+            judge = Judge(self.context, self.side.telling(FITTED_TO, _IMAGES), judge.sides)
+        return judge.thresholds(judge.maps(detector))
 
     def read(self, thresholds: Thresholds, scratch: Path) -> None:
         """Train the recogniser, on texts as they are marked and as the detector finds them. Raises
