@@ -2,8 +2,8 @@
 
 A pretrained detector answers kernels of its own size, and people draw their boxes tighter or wider than those
 that it has learned from. Asked for kernels of another size, training would first unlearn what it knows: on
-receipts four epochs with the ratio of the paper, 0.4, took a point of detection F1 away, with the measured
-one, about 0.6, nothing.
+receipts four epochs with the ratio of the paper, 0.4, took a point of detection F1 away, with 0.6, about what
+is measured there, nothing.
 """
 
 from __future__ import annotations
