@@ -59,6 +59,8 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+# For images of a snapshot: the check has let exactly these bytes in, by the limits of the settings.
+CHECKED = Limits(2**31, 2**31)
 
 
 @dataclass(frozen=True)

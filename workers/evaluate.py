@@ -12,7 +12,7 @@ from backend.models import registry as models
 from backend.models.tables import Model
 from plugins import registry
 from plugins.contract import Draft, Evaluation, Example, Plugin, Prediction, Predictor, TrainingStopped
-from plugins.images import decode
+from plugins.images import CHECKED, decode
 from workers import previous
 from workers.prepare import Prepared
 
@@ -70,7 +70,7 @@ def _measure(
     predictions: list[Prediction] = []
     for start in range(0, len(examples), _BATCH):
         images = [
-            decode(prepared.read(example), wanted_side=predictor.wanted_side)
+            decode(prepared.read(example), wanted_side=predictor.wanted_side, limits=CHECKED)
             for example in examples[start : start + _BATCH]
         ]
         predictions.extend(predictor.predict(images))

@@ -18,7 +18,7 @@ from backend.training import records
 from backend.version import VERSION
 from plugins import answers, bundle, registry
 from plugins.contract import Draft, Prediction
-from plugins.images import decode
+from plugins.images import CHECKED, decode
 from workers.evaluate import Judgement, open_predictor
 from workers.prepare import Prepared
 
@@ -143,7 +143,7 @@ def _test_vectors(attempt: Attempt, prepared: Prepared, draft: Draft) -> None:
     chosen = [example for example in prepared.examples if example.split == "validation"][:_VECTORS]
     expected = []
     for number, example in enumerate(chosen):
-        image = decode(prepared.read(example), wanted_side=_VECTOR_SIDE).image
+        image = decode(prepared.read(example), wanted_side=_VECTOR_SIDE, limits=CHECKED).image
         image.thumbnail((_VECTOR_SIDE, _VECTOR_SIDE))
         path = folder / f"{number}.png"
         image.save(path)

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from sqlalchemy.orm import Session
 
 from backend.db import transaction
 from backend.errors import AppError
 from backend.label_studio.following import follow
+from backend.models import removal
 from backend.queue import RUN_TRAINING
 from backend.runtime import Runtime
+from backend.training import records
 from backend.training import registry as tasks
 from backend.training.lifecycle import TaskState, advance
 from backend.training.tables import TrainingTask
@@ -161,26 +164,30 @@ def _processes(attempt: Attempt, device: str) -> int:
 
 
 def _finish(attempt: Attempt, exported: export.Exported) -> None:
-    """The model row and the final state appear together, or not at all."""
+    """The model row and the final state appear together, or not at all. Raises `AttemptLost`, and
+    `TrainingStopped` when somebody has asked meanwhile to keep nothing.
+    """
     with transaction(attempt.runtime.sessions) as session:
-        model = export.register(session, attempt, exported)
-        number = attempt.record.attempt
-        reason = f"model {model.name} registered"
-        if not (
-            advance(
-                session,
-                attempt.task.id,
-                TaskState.EXPORTING,
-                TaskState.SUCCEEDED,
-                reason=reason,
-                attempt=number,
-            )
-            or advance(
-                session, attempt.task.id, TaskState.STOPPING, TaskState.STOPPED, reason=reason, attempt=number
-            )
-        ):
-            raise AttemptLost(f"attempt {number} no longer owns task {attempt.task.id}")
+        kept = records.beat(session, attempt.task.id, attempt.record.attempt) != "discard"
+        if kept:
+            _register(session, attempt, exported)
+        else:
+            removal.note(session, exported.manifest.digest)
+    if not kept:
+        removal.sweep(attempt.runtime)
+        attempt.record.flush()  # which learns of the stop
+        raise TrainingStopped("nothing is kept")
     _prelabel(attempt)
+
+
+def _register(session: Session, attempt: Attempt, exported: export.Exported) -> None:
+    """The caller commits. Raises `AttemptLost`."""
+    model = export.register(session, attempt, exported)
+    task, number = attempt.task.id, attempt.record.attempt
+    for old, new in ((TaskState.EXPORTING, TaskState.SUCCEEDED), (TaskState.STOPPING, TaskState.STOPPED)):
+        if advance(session, task, old, new, reason=f"model {model.name} registered", attempt=number):
+            return
+    raise AttemptLost(f"attempt {number} no longer owns task {task}")
 
 
 def _prelabel(attempt: Attempt) -> None:

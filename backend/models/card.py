@@ -53,7 +53,9 @@ def render(manifest: Manifest, note: str = "") -> str:
         *card_trust.decisions(trust, manifest.metrics, details),
         *card_trust.none_of_these(trust, details.get("decisions")),
         *(card_text.mistakes(details) if reads else card_trust.mistakes(details.get("mistakes"))),
-        *card_trust.suspects(manifest.facts.get("label_suspects")),
+        *card_trust.suspects(
+            manifest.facts.get("label_suspects"), manifest.facts.get("label_suspects_among")
+        ),
         *precision.section(manifest.facts),
         "## How it was made",
         "",

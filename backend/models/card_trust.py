@@ -144,13 +144,18 @@ def mistakes(rows: Any) -> list[str]:
     ]
 
 
-def suspects(rows: Any) -> list[str]:
-    """Training images whose label is probably wrong."""
+def suspects(rows: Any, among: Any) -> list[str]:
+    """Training images whose label is probably wrong, of so many that were looked at."""
     if not isinstance(rows, Sequence):
         return []
     title = ["## Probable label mistakes", ""]
+    looked_at = (
+        f" among the {among:,} training images that were looked at"
+        if isinstance(among, int)
+        else " among the training images"
+    )
     if not rows:
-        return [*title, "None were found among the training images.", ""]
+        return [*title, f"None were found{looked_at}.", ""]
     names = ("key", "label", "predicted")
     body = [
         (*(str(row[name]) for name in names), f"{row['conf']:.2f}", f"{row['label_conf']:.2f}")
@@ -159,7 +164,8 @@ def suspects(rows: Any) -> list[str]:
     return [
         *title,
         *paragraph(
-            "Training images that a model which had not seen them takes for another class. Look at each:",
+            f"Images{looked_at} that a model which had not seen them takes for another",
+            "class. Look at each:",
             "where the label is wrong, correct it and train again; where it is right, leave it, the image is",
             "only hard.",
         ),

@@ -34,6 +34,11 @@ def forget(session: Session, model: Model) -> None:
     digest = model.digest
     registry.delete(session, model)
     session.flush()
+    note(session, digest)
+
+
+def note(session: Session, digest: str) -> None:
+    """Note the bundle as stale unless a model has it; the caller commits, then sweeps."""
     key = registry.bundle_key(digest)
     noted = session.scalar(select(StaleObject.id).where(StaleObject.key == key))
     if noted is None and not _is_used(session, digest):

@@ -26,6 +26,7 @@ SHARES = (0.0, 0.3, 1.0)  # factors of the features of lower layers: 0 leaves th
 _DEFAULT = (0.3, 0.3)  # share and strength where nothing can be measured
 _MOST_FOLDS = 4
 _MOST_IMAGES = 800  # images that they are chosen on
+_EACH = 8  # images of a class among them, about, below which fewer classes are better than fewer of each
 _FEW_ROWS = 0.7  # rows for each feature up to which turning them into their own span pays
 _MUCH_WORK = 2e8  # images x features x classes above which only a few values are tried
 
@@ -73,9 +74,7 @@ def fit(
     weight, bias = _layer(_logistic(scaled, targets, strength, _span(scaled)), classes)
     if found is None:
         return Head(weight * scale, bias, strength, share, mirrored)
-    probabilities = np.full((len(targets), classes), np.nan, np.float32)
-    probabilities[search.chosen] = 0.0
-    probabilities[np.ix_(search.chosen, search.names)] = found.probabilities
+    probabilities = _rows(search, found, len(targets), classes)
     return Head(
         weight * scale, bias, strength, share, mirrored, found.log_loss, found.accuracy, probabilities
     )
@@ -83,23 +82,22 @@ def fit(
 
 def out_of_fold(features: Floats, targets: Targets, groups: npt.NDArray[np.str_], classes: int) -> Floats:
     """Probabilities (images, classes) of features (images, width), each row by a layer fitted without
-    the image and those of its group. Rows of NaN for classes with a single image, or all where a class has
-    only images of one group.
+    the image and those of its group. Rows of NaN for classes with images of one group only.
     """
-    given = np.full((len(targets), classes), np.nan, np.float32)
-    counts = np.bincount(targets, minlength=classes)
-    part = np.flatnonzero(counts[targets] > 1)
-    search = _Search(features[None, part], targets[part], groups[part], 0, lambda: False)
+    search = _Search(features[None], targets, groups, 0, lambda: False)
     _, strength, _, found = search.run()
-    if found is None:
-        return given
-    if len(search.chosen) < len(part):  # the strength was chosen on some images: now all of them
-        whole = _Search(features[None, part], targets[part], groups[part], 0, lambda: False, most=len(part))
-        if not whole.splits:
-            return given
-        search, found = whole, whole.read(strength)
-    given[part] = 0.0
-    given[np.ix_(part[search.chosen], search.names)] = found.probabilities
+    if found is not None and len(targets) > _MOST_IMAGES:  # the strength was chosen on some: now all of them
+        search = _Search(features[None], targets, groups, 0, lambda: False, most=len(targets))
+        found = search.read(strength) if search.splits else None
+    return _rows(search, found, len(targets), classes)
+
+
+def _rows(search: _Search, found: _Found | None, images: int, classes: int) -> Floats:
+    """The probabilities (images, classes) that were found, and NaN for images that took no part."""
+    given = np.full((images, classes), np.nan, np.float32)
+    if found is not None:
+        given[search.chosen] = 0.0
+        given[np.ix_(search.chosen, search.names)] = found.probabilities
     return given
 
 
@@ -161,6 +159,48 @@ class _Found:
     mirrored: bool
 
 
+Splits = list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]
+
+
+def _some(targets: Targets, most: int) -> npt.NDArray[np.int64]:
+    """The places of at most so many images, sorted: any, or all of some classes where any would be one or two
+    of each.
+    """
+    random = np.random.default_rng(0)
+    places = random.permutation(len(targets))
+    if len(targets) > most and most < _EACH * len(np.unique(targets)):
+        rank = random.permutation(int(targets.max()) + 1)
+        places = places[np.argsort(rank[targets[places]], kind="stable")]
+    return np.sort(places[:most])
+
+
+def _folds(
+    places: npt.NDArray[np.int64], targets: Targets, groups: npt.NDArray[np.str_]
+) -> tuple[npt.NDArray[np.int64], Splits]:
+    """Those of the places whose classes can be learned in every fold, and the folds, in numbers of these
+    places; no folds where there are not two such classes. A class whose images are all of one group cannot
+    be held out, and others shall not go without cross-validation for it.
+    """
+    while len(places):
+        some, of = targets[places], groups[places]
+        names, counts = np.unique(some, return_counts=True)
+        fewest = {name: len(np.unique(of[some == name])) for name in names}
+        lasting = [name for name in names if fewest[name] > 1]
+        if len(lasting) < 2:
+            break
+        if len(lasting) == len(names):
+            folder = StratifiedGroupKFold(
+                min(_MOST_FOLDS, int(counts.min()), len(np.unique(of))), shuffle=True, random_state=0
+            )
+            splits = list(folder.split(some, some, of))
+            learned = [set(some[train].tolist()) for train, _ in splits]
+            lasting = [name for name in names if all(name in one for one in learned)]
+            if len(lasting) == len(names):
+                return places, splits
+        places = places[np.isin(some, lasting)]
+    return places, []
+
+
 class _Search:
     """Cross-validation on plain views of images that the fit has not seen."""
 
@@ -173,11 +213,10 @@ class _Search:
         stop: Callable[[], bool],
         most: int = _MOST_IMAGES,
     ) -> None:
-        self.chosen = np.sort(np.random.default_rng(0).permutation(len(targets))[:most])
+        self.chosen, self.splits = _folds(_some(targets, most), targets, groups)
         self.features, self.targets = features[:, self.chosen], targets[self.chosen]
         self.lower, self.stop = lower, stop
-        self.names, counts = np.unique(self.targets, return_counts=True)
-        self.splits = self._split(groups[self.chosen], int(counts.min()) if len(counts) else 0)
+        self.names = np.unique(self.targets)
 
     def run(self) -> tuple[float, float, bool, _Found | None]:
         """Share, strength, whether mirror images help, and what was read with them."""
@@ -208,18 +247,6 @@ class _Search:
     def read(self, strength: float) -> _Found:
         """What is read with this value on plain views."""
         return self._along(1.0, 1, (strength,))[strength, 1]
-
-    def _split(
-        self, groups: npt.NDArray[np.str_], fewest: int
-    ) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-        """Folds in which every class can be learned; none where that cannot be."""
-        folds = min(_MOST_FOLDS, fewest, len(np.unique(groups)))
-        if folds < 2 or len(self.names) < 2:
-            return []
-        folder = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-        splits = list(folder.split(self.targets, self.targets, groups))
-        complete = all(len(np.unique(self.targets[train])) == len(self.names) for train, _ in splits)
-        return splits if complete else []
 
     def _along(self, share: float, views: int, strengths: Sequence[float]) -> dict[tuple[float, int], _Found]:
         """By strength, rising: what is read on the way, until it has become worse twice."""

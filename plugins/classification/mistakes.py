@@ -57,7 +57,9 @@ def illustrate_mistakes(
 def _mistake(
     row: Mapping[str, object], example: Example, read: Callable[[Example], bytes], predictor: Predictor
 ) -> Mistake:
-    decoded = images.decode(read(example), wanted_side=max(_SIDE, predictor.wanted_side or 0))
+    decoded = images.decode(
+        read(example), wanted_side=max(_SIDE, predictor.wanted_side or 0), limits=images.CHECKED
+    )
     answer = str(row["predicted"])
     found = None
     if isinstance(predictor, Explainer):

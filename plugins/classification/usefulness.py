@@ -40,7 +40,7 @@ def warning(sides: Sequence[Unseen], labels: Sequence[str]) -> str:
             "Too few images were kept from training to know whether this model is any good: label more "
             "images, five of every class at least."
         )
-    if any(_is_better(one) for one in telling):
+    if any(is_better(one) for one in telling):
         return ""
     one = telling[0]
     counts = np.bincount(one.targets)
@@ -52,7 +52,7 @@ def warning(sides: Sequence[Unseen], labels: Sequence[str]) -> str:
     )
 
 
-def _is_better(unseen: Unseen) -> bool:
+def is_better(unseen: Unseen) -> bool:
     """Whether the accuracy is clearly above that of the most frequent class, or the mean recall clearly above
     that of any constant answer, which is how a model is of use that finds the few images of a rare class.
     """

@@ -110,32 +110,36 @@ class _Run:
                 return "stopped"
             if self.progress >= 1:
                 break
-            self._within_epoch(step)
-        self.epoch, self.batch = self.epoch + 1, 0
+            self._within_epoch(step.loss, images / max(time.monotonic() - started, 1e-9))
+        if self.batch >= self.plan.batches or self.progress < 1:  # else the time was over within it
+            self.epoch, self.batch = self.epoch + 1, 0
         speed = images / max(time.monotonic() - started, 1e-9)
         self._end_epoch({"loss": sum(losses) / max(len(losses), 1), "images_per_second": speed})
         return self._no_longer_improving()
 
-    def _within_epoch(self, step: Step) -> None:
+    def _within_epoch(self, loss: float, speed: float) -> None:
         """Signs of life in epochs that take minutes."""
         if time.monotonic() - self.reported > _LIVELY_SECONDS:
             self.reported = time.monotonic()
-            self._report({"loss": step.loss})
+            self._report({"loss": loss, "images_per_second": speed, **self._standing()})
         if self.batch < self.plan.batches:
             self._save_if_due(4 * self.plan.checkpoint_seconds)
 
     def _end_epoch(self, rows: Mapping[str, float]) -> None:
         score = self._score()
         if score is not None:
-            rate = self.optimizer.param_groups[-1]["lr"]
             told = {**rows, **score.rows}
             words = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in told.items())
             whose = self.plan.prefix.replace("_", " ")
-            self.context.log(f"Epoch {self.epoch} of {self.plan.epochs}: {whose}{words}.")
-            self._report({**told, "learning_rate": rate, "time_left": self.context.time_left()})
+            self.context.log(f"Epoch {round(self.done, 1):g} of {self.plan.epochs}: {whose}{words}.")
+            self._report({**told, **self._standing()})
         self.good = self._collect()
         self._save_if_due(self.plan.checkpoint_seconds)
         self._agree()
+
+    def _standing(self) -> dict[str, float]:
+        rate = self.optimizer.param_groups[-1]["lr"]
+        return {"learning_rate": rate, "time_left": self.context.time_left()}
 
     def _no_longer_improving(self) -> Ending | None:
         patience = self.plan.patience

@@ -46,7 +46,7 @@ def illustrate_mistakes(
     drawn: list[tuple[Example, Decoded, list[Pair]]] = []
     for row in rows:
         example = by_key[row["key"]]
-        decoded = images.decode(read(example), wanted_side=predictor.wanted_side)
+        decoded = images.decode(read(example), wanted_side=predictor.wanted_side, limits=images.CHECKED)
         (prediction,) = predictor.predict([decoded])
         drawn.append((example, decoded, pairs(example, prediction)))
     if drawn:

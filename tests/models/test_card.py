@@ -139,11 +139,11 @@ def test_a_model_that_acts_on_nothing_and_has_no_suspects() -> None:
             model={**TRUSTED.model, "trust": {**TRUSTED.model["trust"], "unlike": None}},
             metrics={"accuracy": 0.75, "coverage": 0.0, "examples": 4.0},
             details={"decisions": made},
-            facts={"label_suspects": []},
+            facts={"label_suspects": [], "label_suspects_among": 800},
         )
     )
     assert "it acted on 0, 0 %; none of these were right" in card.replace("\n", " ")
-    assert "None were found among the training images." in card
+    assert "None were found among the 800 training images that were looked at." in card
     assert "It cannot tell when an image is unlike" in card
 
 

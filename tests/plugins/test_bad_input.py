@@ -16,6 +16,7 @@ from PIL import Image
 
 from plugins import images, registry
 from plugins.classification import usefulness
+from plugins.classification.bases import Network
 from plugins.classification.evaluate import evaluate
 from plugins.classification.plots import illustrate
 from plugins.classification.predictor import open_predictor
@@ -88,8 +89,8 @@ def test_a_hundred_classes_of_two_images_are_learned(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("without_int8")
 def test_where_no_wrong_label_could_be_looked_for_none_is_said_to_be_missing(tmp_path: Path) -> None:
-    examples, data = photographs.materials(train=2, validation=2)
-    context = context_of(tmp_path, [one for one in examples if one.key != "brick/1.jpg"], data)
+    examples, data = photographs.materials(train=1, validation=2)
+    context = context_of(tmp_path, examples, data)
     assert "label_suspects" not in train(context).facts
 
 
@@ -158,6 +159,21 @@ def test_labels_at_random_give_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_int8")
+@pytest.mark.usefixtures("without_int8")
+def test_a_fine_tuned_network_that_knows_nothing_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverged(_context: object, network: Network, *_: object, **__: object) -> str:
+        with torch.no_grad():
+            network.head.weight.zero_()
+        return "fine-tuned"
+
+    monkeypatch.setattr("plugins.classification.trainer.fine_tune", diverged)
+    draft = train(context_of(tmp_path, *patches(4, train=8, validation=1), fine_tune=True))
+    assert draft.facts["cross_validation_of_the_first_model"].startswith("100")
+    assert "8 of 32 images to learn from right" in draft.facts["warning"]
+
+
 def test_a_model_that_has_learned_is_not_warned_of(tmp_path: Path) -> None:
     assert "warning" not in train(context_of(tmp_path, *photographs.materials(12, 4))).facts
 
@@ -283,10 +299,8 @@ def test_a_loss_that_stays_no_number_is_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = context_of(tmp_path, *photographs.materials(train=3, validation=1), fine_tune=True, epochs=2)
-    cross_entropy = FineTuning._cross_entropy
-    monkeypatch.setattr(
-        FineTuning, "_cross_entropy", lambda self, *given: cross_entropy(self, *given) * torch.nan
-    )
+    loss = FineTuning.loss
+    monkeypatch.setattr(FineTuning, "loss", lambda self, batch: loss(self, batch) * torch.nan)
     with pytest.raises(PluginError, match="lower learning rate") as refusal:
         train(context)
     assert refusal.value.code == "loss_not_finite"

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from plugins import images, registry
-from plugins.classification import augment, bases, exporter, head
+from plugins.classification import augment, bases, cache, exporter, head
 from plugins.classification.evaluate import evaluate
 from plugins.classification.labeling import config, label_from_result
 from plugins.classification.predictor import open_predictor
 from plugins.classification.preprocess import fitting_size
 from plugins.classification.trainer import train
-from plugins.classification.trainer.finetune import RECIPE
+from plugins.classification.trainer.finetune import RECIPE, weighted_cross_entropy
 from plugins.contract import (
     Draft,
     Evaluation,
@@ -277,6 +277,57 @@ def test_rare_classes_count_more() -> None:
 @pytest.mark.parametrize("side, size", [(8, 96), (28, 96), (100, 160), (224, 224), (4000, 224)])
 def test_the_input_size_follows_the_images(side: int, size: int) -> None:
     assert fitting_size(side) == size
+
+
+def test_the_input_size_follows_all_folders_and_not_the_first(tmp_path: Path) -> None:
+    sizes = [16] * 80 + [240] * 120  # of folders in the order of their names
+    data = {
+        f"{n:03}.png": photographs.encode(Image.new("L", (side, side)), "PNG") for n, side in enumerate(sizes)
+    }
+    examples = [example(key, content, "brick", "train") for key, content in data.items()]
+    assert cache.choose_size(context_of(tmp_path, examples, data)) == 224
+
+
+def test_smoothing_does_not_teach_the_rare_class_everywhere() -> None:
+    weights = torch.tensor([0.1, 1.0])
+    scores = torch.zeros(1, 2, requires_grad=True)
+    optimizer = torch.optim.SGD([scores], 1.0)
+    for _ in range(500):
+        optimizer.zero_grad()
+        weighted_cross_entropy(scores, torch.tensor([0]), weights, 0.1).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert scores.softmax(1)[0].tolist() == pytest.approx([0.95, 0.05], abs=1e-3)
+
+
+def test_rare_images_weigh_as_their_class() -> None:
+    scores, targets = torch.tensor([[2.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])
+    losses = torch.nn.functional.cross_entropy(scores, targets, reduction="none")
+    loss = weighted_cross_entropy(scores, targets, torch.tensor([1.0, 3.0]), 0.0)
+    assert loss.item() == pytest.approx((losses[0] + 3 * losses[1]).item() / 4)
+
+
+def test_what_the_check_has_let_in_is_trained_on_whatever_its_size(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=3, validation=1)
+    large = np.random.default_rng(0).integers(0, 256, (2700, 2700, 3), np.uint8)
+    data["brick/0.jpg"] = photographs.encode(Image.fromarray(large), "PNG", compress_level=0)
+    assert len(data["brick/0.jpg"]) > images.DEFAULT_LIMITS.max_bytes
+    context = context_of(tmp_path, examples, data, fine_tune=False)
+    train(context)
+    assert context.facts["train_images"] == 9
+
+
+def test_the_temperature_is_that_of_the_scores_as_they_were_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (tmp_path / name for name in ("first", "second"))
+    examples, data = photographs.materials(train=4, validation=3)
+    examples = [replace(one, label="grass") if one.key == "brick/5.jpg" else one for one in examples]
+    alone = context_of(first, examples, data, fine_tune=False)
+    train(alone)
+    monkeypatch.setattr("plugins.classification.trainer.fine_tune", lambda *_, **__: "head")
+    kept = context_of(second, examples, data)
+    train(kept)
+    assert kept.facts["temperature"] == alone.facts["temperature"] != 1.0
 
 
 def test_mistakes_are_listed_with_the_most_confident_first() -> None:

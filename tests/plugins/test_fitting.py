@@ -130,6 +130,27 @@ def test_the_time_budget_ends_training_with_a_score(tmp_path: Path, monkeypatch:
     assert fitted.best_epoch > 0
 
 
+def test_an_epoch_that_the_time_cut_short_counts_as_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, work = memory(tmp_path), Line()
+    monkeypatch.setattr(MemoryContext, "time_left", lambda self: 9.0 - work.steps)
+    fitted = fit(context, work, replace(PLAN, epochs=1000, reserve=2.0))
+    assert work.steps == 7 and fitted.ending == "finished" and fitted.epochs == fitted.best_epoch == 1.4
+    assert "Epoch 1.4 of 1000" in context.lines[-1]
+    assert fit(memory(tmp_path), work, replace(PLAN, epochs=1000, reserve=2.0)).epochs == 1.4
+    assert work.steps == 7
+
+
+def test_a_long_epoch_tells_how_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plugins.fitting.loop._LIVELY_SECONDS", -1.0)
+    context = memory(tmp_path)
+    context.budget = 1000.0
+    fit(context, Line(), replace(PLAN, epochs=1))
+    names = {row["name"] for row in context.rows if 0 < row["epoch"] < 1}
+    assert names == {"loss", "images_per_second", "learning_rate", "time_left"}
+
+
 def test_without_time_nothing_is_trained(tmp_path: Path) -> None:
     context, work = memory(tmp_path), Line()
     context.budget = -1.0

@@ -68,12 +68,46 @@ def test_every_image_is_answered_by_a_model_that_has_not_seen_it(random: np.rand
     assert (fitted.out_of_fold.argmax(1) == targets).mean() < 0.6
 
 
-def test_one_image_of_a_class_leaves_nothing_to_cross_validate(random: np.random.Generator) -> None:
+def test_two_classes_of_one_image_leave_nothing_to_cross_validate(random: np.random.Generator) -> None:
     features, targets = _features(random)
-    targets = np.array([0] * 30 + [1] * 29 + [2])
+    targets = np.array([0] * 58 + [1, 2])
     fitted = _fit(features, targets)
     assert fitted.out_of_fold is None and fitted.log_loss is None
     assert np.isfinite(fitted.weight).all() and fitted.weight.any()
+
+
+def test_one_tiny_class_does_not_keep_the_others_from_cross_validation(random: np.random.Generator) -> None:
+    features, _ = _features(random)
+    targets = np.array([0] * 30 + [1] * 29 + [2])
+    features[0, np.arange(IMAGES), LOWER + targets] += 3
+    features[1, np.arange(IMAGES), LOWER + (targets + 1) % 2] += 3  # arrows to the left and to the right
+    fitted = _fit(features, targets)
+    assert not fitted.mirrored
+    assert fitted.accuracy is not None and fitted.accuracy > 0.8
+    assert fitted.out_of_fold is not None
+    assert np.isnan(fitted.out_of_fold[-1]).all() and np.isfinite(fitted.out_of_fold[:-1]).all()
+    assert fitted.weight[2].any()  # it is learned all the same
+
+
+def test_a_class_of_near_duplicates_is_not_held_out(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    groups = np.array(["burst" if target == 2 else str(number) for number, target in enumerate(targets)])
+    fitted = head.fit(features, targets, groups, 3, lower=LOWER, stop=lambda: False)
+    assert fitted.out_of_fold is not None
+    np.testing.assert_array_equal(np.isnan(fitted.out_of_fold[:, 0]), targets == 2)
+    alone = head.out_of_fold(features[0], targets, groups, 3)
+    np.testing.assert_array_equal(np.isnan(alone[:, 0]), targets == 2)
+
+
+def test_of_many_classes_some_are_cross_validated_with_all_their_images(random: np.random.Generator) -> None:
+    targets = np.repeat(np.arange(300), 5)
+    features = random.normal(size=(1, len(targets), 8)).astype(np.float32)
+    groups = np.array([str(number) for number in range(len(targets))])
+    fitted = head.fit(features, targets, groups, 300, stop=lambda: False)
+    assert fitted.out_of_fold is not None
+    took_part = np.isfinite(fitted.out_of_fold[:, 0])
+    assert 790 <= took_part.sum() <= 800
+    assert (np.bincount(targets[took_part], minlength=300) == 5).sum() >= 155
 
 
 def test_a_stop_leaves_a_model(random: np.random.Generator) -> None:

@@ -333,6 +333,24 @@ def test_int8_is_served_when_it_is_faster_and_as_good(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("faster")
+def test_of_many_validation_images_some_of_every_class_are_compared(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "affordable", lambda *_: 20)
+    seen: list[Any] = []
+    accuracy = comparison.accuracy
+
+    def noting(given: Any, targets: Any) -> float:
+        seen.append(targets)
+        return accuracy(given, targets)
+
+    monkeypatch.setattr(comparison, "accuracy", noting)
+    desk.targets = np.repeat(np.arange(4), 10)  # in order, as keys of folders are
+    desk.offer()
+    assert np.bincount(seen[0]).tolist() == [5, 5, 5, 5]
+
+
+@pytest.mark.usefixtures("faster")
 def test_without_validation_images_the_training_images_decide(desk: Desk) -> None:
     facts = desk.offer(checked=0).facts
     assert facts["served"] == "int8"

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset
-from backend.db import SessionFactory
+from backend.db import SessionFactory, transaction
+from backend.models.registry import bundle_key
+from backend.models.tables import Model
 from backend.runtime import Runtime
 from backend.settings import Settings
+from backend.storage import ObjectStore
 from backend.training import registry as tasks
 from backend.training.devices import Placement
+from backend.training.lifecycle import TaskState, advance
 from backend.training.registry import TaskRequest
 from backend.training.tables import TrainingTask
-from plugins.contract import PluginError
-from workers import prepare, train
+from plugins import bundle
+from plugins.contract import Evaluation, PluginError
+from workers import export, prepare, train
+from workers.evaluate import Judgement
+
+BUCKET = "stopped-bundles"
 
 
 @pytest.fixture
@@ -73,3 +83,60 @@ def test_the_second_job_of_a_task_does_nothing(
     train.execute(runtime, task.id)
     session.expire_all()
     assert task.attempt == 1
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_who_asks_to_discard_while_the_model_is_exported_gets_none(
+    session: Session,
+    sessions: SessionFactory,
+    store: ObjectStore,
+    task: TrainingTask,
+    monkeypatch: pytest.MonkeyPatch,
+    discard: bool,
+) -> None:
+    address = store.address
+    runtime = Runtime(
+        Settings(
+            s3_bucket=BUCKET,
+            s3_endpoint=address.endpoint,
+            s3_access_key=address.access_key,
+            s3_secret_key=address.secret_key,
+        )
+    )
+    runtime.__dict__["sessions"] = sessions
+    store.ensure_bucket(BUCKET)
+    manifest = bundle.Manifest(
+        plugin="classification",
+        algorithm=task.algorithm,
+        name=task.name,
+        created_at="2026-01-01T00:00:00",
+        model={"labels": []},
+        facts={},
+        snapshot="",
+        metrics={},
+        details={},
+        base={},
+        parameters={},
+        libraries={},
+        files={},
+    )
+    key = bundle_key(manifest.digest)
+
+    def steps(attempt: train.Attempt) -> None:
+        """What the steps leave behind, and the question that comes when the bundle is in the store."""
+        with transaction(sessions) as writing:
+            for old, new in pairwise(("preparing", "training", "evaluating", "exporting")):
+                assert advance(writing, task.id, TaskState(old), TaskState(new))
+        attempt.record.start_step("export")
+        store.put_bytes(BUCKET, key, b"a bundle")
+        with transaction(sessions) as writing:
+            tasks.request_stop(writing, writing.get_one(TrainingTask, task.id), discard=discard)
+        judgement = Judgement(Evaluation({"accuracy": 1.0}), "validation")
+        train._finish(attempt, export.Exported(manifest, 1, judgement))
+
+    monkeypatch.setattr(train, "_steps", steps)
+    train.execute(runtime, task.id)
+    session.expire_all()
+    assert task.state == "stopped"
+    assert session.scalars(select(Model.name)).all() == ([] if discard else ["first"])
+    assert (store.stat(BUCKET, key) is None) is discard

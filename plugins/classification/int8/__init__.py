@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from plugins.classification.int8 import comparison
 from plugins.classification.int8.comparison import Comparison, Floats, Targets
@@ -105,7 +106,7 @@ class _Work:
         names = quantiser.convolutions(network)
         if not names:
             return self.refused("the network has no convolution to quantise")
-        some = _spread(self.calibration, _CALIBRATION)
+        some = self.calibration[_spread(len(self.calibration), _CALIBRATION)]
         batches = [some[start : start + _CHUNK] for start in range(0, len(some), _CHUNK)]
         statistics = quantiser.observe(network, batches, threads=self.threads, stop=self.stop)
         order: list[str] = []
@@ -132,12 +133,12 @@ class _Work:
         speed = comparison.measure_speed(fp32, int8, self.calibration, stop=self.stop)
         most = comparison.affordable(speed, self.threads)
         sessions = [open_session(graph, threads=self.threads) for graph in (self.graph, candidate)]
-        validation = self.validation[:most]
-        targets = self.targets[:most]
+        some = _spread(len(self.validation), most)  # of all classes: images are in order of their keys
+        validation, targets = self.validation[some], self.targets[some]
         mirrored = validation[: most // 4, :, ::-1]
         plain = self._answers(sessions, validation)
         turned = self._answers(sessions, mirrored)
-        trained = self._answers(sessions, _spread(self.calibration, most // 2))
+        trained = self._answers(sessions, self.calibration[_spread(len(self.calibration), most // 2)])
         compared = Comparison(speed, comparison.agreement(*trained), None, None)
         if not plain:
             return compared
@@ -166,8 +167,6 @@ class _Work:
             raise Stopped
 
 
-def _spread(rows: Pixels, most: int) -> Pixels:
-    """At most so many rows, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
-    some: Pixels = rows[chosen]
-    return some
+def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Numbers of at most so many of `count` rows, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))

@@ -45,12 +45,13 @@ def train(context: TrainingContext) -> Draft:
     stage = "head"
     if params.fine_tune and not context.should_stop():
         stage = fine_tune(context, network, sides, recipe or RECIPE, mirrored=began.mirrored)
-        calibrate(context, network, sides["validation"])
+        if stage != "head":
+            calibrate(context, network, sides["validation"])
     if recipe and stage == "head":
         stage = "previous model"
     context.fact("stage", stage)
     model = exporter.export(network, context.labels, size, context.folder / "draft")
-    model, found = finish(context, context.folder / "draft", model, sides, began)
+    model, found = finish(context, context.folder / "draft", model, sides, began, stage)
     facts = {
         "stage": stage,
         "head_strength": began.strength,

@@ -15,7 +15,7 @@ import numpy as np
 from plugins.classification import int8, suspects, trust_fitting, usefulness
 from plugins.classification.cache import Images
 from plugins.classification.intervals import wilson
-from plugins.classification.predictor import open_predictor
+from plugins.classification.predictor import ClassificationPredictor, open_predictor
 from plugins.classification.trainer.start import Start
 from plugins.classification.trust_fitting import Answers
 from plugins.classification.usefulness import Unseen
@@ -32,8 +32,10 @@ def finish(
     model: Mapping[str, Any],
     sides: Mapping[str, Images],
     start: Start,
+    stage: str,
 ) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """The model part of the manifest with what is served and trusted, and facts for people.
+    """The model part of the manifest with what is served and trusted, and facts for people. `stage` is what
+    was kept: `head` is the first model, which cross-validation was about.
 
     A user who stops a training gets the model at once: in fp32, and with what a few images say of it.
     """
@@ -60,14 +62,15 @@ def finish(
     )
     facts: dict[str, Any] = {"int8": dict(offered.facts)}
     if unseen is not None:
-        facts["label_suspects"] = listed
+        facts |= {"label_suspects": listed, "label_suspects_among": len(unseen.targets)}
         context.fact("label_suspects", len(listed))
         right = float((unseen.probabilities.argmax(1) == unseen.targets).mean())
         low, high = wilson(round(right * len(unseen.targets)), len(unseen.targets))
         told = f"{right:.1%} of {len(unseen.targets)} images ({low:.1%} to {high:.1%})"
         facts["cross_validation_of_the_first_model"] = told
         context.log(f"Cross-validation on the training images: the first model has {told} right.")
-    if told := _warning(context, folder, offered.model, sides["validation"], unseen):
+    predictor = open_predictor(folder, offered.model, threads=context.threads)
+    if told := usefulness.warning(_looked_at(predictor, sides, unseen, stage), context.labels):
         facts["warning"] = told
         context.fact("warning", told)
         context.log(told)
@@ -75,26 +78,32 @@ def finish(
     return {**offered.model, "trust": trusted}, facts
 
 
-def _warning(
-    context: TrainingContext,
-    folder: Path,
-    model: Mapping[str, Any],
-    validation: Images,
-    out_of_fold: Answers | None,
-) -> str:
-    """What must be said of a model that has learned nothing; empty of one that has."""
-    predictor = open_predictor(folder, model, threads=context.threads)
-    some = _some(validation, _TELLING)
+def _looked_at(
+    predictor: ClassificationPredictor, sides: Mapping[str, Images], unseen: Answers | None, stage: str
+) -> list[Unseen]:
+    """What shows whether the model has learned anything. Cross-validation was of the first model: another one
+    must know its own images before that counts for it.
+    """
+    validation = _answers_of(predictor, sides["validation"], "of the validation side")
+    if stage != "head":
+        learned = _answers_of(predictor, sides["train"], "to learn from")
+        if not usefulness.is_better(learned):
+            return [learned]
+    if unseen is None:
+        return [validation]
+    cross = unseen.probabilities.argmax(1)
+    return [validation, Unseen(cross, unseen.targets, "in cross-validation")]
+
+
+def _answers_of(predictor: ClassificationPredictor, images: Images, where: str) -> Unseen:
+    """What the model answers for some of the images."""
+    some = _some(images, _TELLING)
     parts = [
         predictor.probabilities(np.ascontiguousarray(some.plain[start : start + _TOGETHER])).argmax(1)
         for start in range(0, len(some), _TOGETHER)
     ]
     answers = np.concatenate([np.empty(0, np.int64), *parts])
-    sides = [Unseen(answers, some.targets, "of the validation side")]
-    if out_of_fold is not None:
-        cross = out_of_fold.probabilities.argmax(1)
-        sides.append(Unseen(cross, out_of_fold.targets, "in cross-validation"))
-    return usefulness.warning(sides, context.labels)
+    return Unseen(answers, some.targets, where)
 
 
 def _out_of_fold(

@@ -34,7 +34,7 @@ class Pages:
 
     def decoded(self, place: int, wanted_side: int | None = None) -> Decoded:
         """The image at this place, as a service would see it. Raises `ImageError`."""
-        return images.decode(self.read(self.examples[place]), wanted_side=wanted_side)
+        return images.decode(self.read(self.examples[place]), wanted_side=wanted_side, limits=images.CHECKED)
 
     def pixels(self, place: int, scale: float = 1.0) -> tuple[Pixels, float]:
         """Blue, green and red (height, width, 3), and their size as a share of the upright original: JPEGs
