@@ -186,7 +186,7 @@ def test_a_killed_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_time_left_is_used_for_another_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     short = replace(RECIPE, views=24, least_epochs=2, rounds=2)
-    monkeypatch.setattr("plugins.classification.trainer.RECIPE", short)
+    monkeypatch.setattr("plugins.classification.trainer.finetune.RECIPE", short)
     context = context_of(tmp_path, *photographs.materials(train=4, validation=2), epochs=None)
     train(context)
     assert (context.facts["rounds"], context.facts["epochs"]) == (2, 4.0)

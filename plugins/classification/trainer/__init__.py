@@ -14,7 +14,7 @@ from plugins.classification.bases.choice import HIGH_PRECISION, choose
 from plugins.classification.cache import Images
 from plugins.classification.params import ClassificationParams
 from plugins.classification.preprocess import PRECISE_SIZES, SIZES
-from plugins.classification.trainer.finetune import RECIPE, fine_tune
+from plugins.classification.trainer.finetune import fine_tune, recipe_of
 from plugins.classification.trainer.finish import finish
 from plugins.classification.trainer.inference import calibrate
 from plugins.classification.trainer.previous import take_over
@@ -44,7 +44,7 @@ def train(context: TrainingContext) -> Draft:
     calibrate(context, network, sides["validation"])
     stage = "head"
     if params.fine_tune and not context.should_stop():
-        stage = fine_tune(context, network, sides, recipe or RECIPE, mirrored=began.mirrored)
+        stage = fine_tune(context, network, sides, recipe or recipe_of(base), mirrored=began.mirrored)
         if stage != "head":
             calibrate(context, network, sides["validation"])
     if recipe and stage == "head":

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from plugins import fitting
 from plugins.classification.bases import Base, Network
 from plugins.classification.cache import Images
-from plugins.classification.trainer.finetune import RECIPE, Recipe
+from plugins.classification.trainer.finetune import Recipe, recipe_of
 from plugins.classification.trainer.inference import judged
 from plugins.classification.trainer.start import fit_head
 from plugins.contract import Previous, TrainingContext, TrainingStopped
@@ -32,7 +32,7 @@ from plugins.previous import Unfit, say_or_refuse
 WEIGHTS = "weights.safetensors"
 _RECORD = "previous.safetensors"
 _EFFORT = 2.0  # an image that is new earns this many times the views that it had in a training from the start
-_CALM = 0.5  # share of the learning rate: what holds already shall not be shaken
+_RATE = 2e-4  # highest learning rate: what holds already shall not be shaken
 
 
 def take_over(
@@ -69,7 +69,7 @@ def take_over(
     network.load_state_dict(other.state_dict())
     new = is_new(previous, sides["train"])
     context.fact("new_images", int(new.sum()))
-    return recipe_for(RECIPE, len(new), int(new.sum()))
+    return recipe_for(recipe_of(base), len(new), int(new.sum()))
 
 
 def is_new(previous: Previous, images: Images) -> npt.NDArray[np.bool_]:
@@ -82,15 +82,15 @@ def is_new(previous: Previous, images: Images) -> npt.NDArray[np.bool_]:
 
 def recipe_for(recipe: Recipe, images: int, new: int) -> Recipe:
     """How to go on when `new` of the images are new: the views are the recipe's times twice the new share,
-    the learning rates half of the recipe's, one round, and three epochs without a better score are its end.
+    the learning rates low, one round, and three epochs without a better score are its end.
     """
     share = min(1.0, _EFFORT * new / max(images, 1))
     return replace(
         recipe,
         views=round(recipe.views * share),
         rounds=1,
-        rate=recipe.rate * _CALM,
-        head_rate=recipe.head_rate * _CALM,
+        rate=_RATE,
+        head_rate=_RATE * recipe.head_rate / recipe.rate,
         least_epochs=3,
         patience=3,
     )
