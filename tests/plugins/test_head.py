@@ -9,7 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from plugins.classification import head
+from plugins.classification.catalogue import LARGER, LITE0
 from plugins.classification.trainer.choice import _better
+from plugins.classification.trainer.finetune import recipe_of
+from plugins.classification.trainer.start import Start
 
 LOWER, TOP, IMAGES = 6, 10, 60
 
@@ -149,3 +152,18 @@ def test_a_single_validation_image_proves_nothing() -> None:
 def test_a_training_cut_short_has_two_candidates() -> None:
     assert _better(_losses(0.5, 0.2)) == BEST
     assert _better(_losses(0.2, 0.5)) == START
+
+
+def test_the_weaker_the_first_model_the_more_the_network_may_change() -> None:
+    rates = [recipe_of(LITE0, mistakes).rate for mistakes in (0.0, 0.03, 0.08, 0.145, 0.5)]
+    assert rates == pytest.approx([4e-4, 4e-4, 8e-4, 1.45e-3, 1.6e-3])
+    recipes = [recipe_of(LITE0, mistakes) for mistakes in (0.0, 0.5)]
+    assert recipes[0].head_rate / recipes[0].rate == recipes[1].head_rate / recipes[1].rate
+    assert 4e-4 < recipe_of(LITE0, None).rate < 1.6e-3
+    assert recipe_of(LARGER[0], 0.5).rate == 4e-4  # ConvNeXt and the like fall apart at more
+
+
+def test_mistakes_are_counted_on_what_was_cross_validated() -> None:
+    read = np.array([[0.9, 0.1], [0.9, 0.1], [np.nan, np.nan], [0.2, 0.8]], np.float32)
+    assert Start(1.0, 1.0, True, read).mistakes(np.array([0, 1, 0, 1])) == pytest.approx(1 / 3)
+    assert Start(1.0, 1.0, True, read[:0]).mistakes(np.array([0, 1])) is None

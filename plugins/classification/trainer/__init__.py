@@ -12,7 +12,6 @@ import torch
 from plugins.classification import bases, cache, exporter
 from plugins.classification.bases.choice import HIGH_PRECISION, choose
 from plugins.classification.cache import Images
-from plugins.classification.params import ClassificationParams
 from plugins.classification.preprocess import PRECISE_SIZES, SIZES
 from plugins.classification.trainer.finetune import fine_tune, recipe_of
 from plugins.classification.trainer.finish import finish
@@ -26,11 +25,10 @@ def train(context: TrainingContext) -> Draft:
     """See `plugins.contract.Train`. Raises `PluginError` (`too_few_classes`, `too_few_images`, and those of
     `plugins.fitting`) and `TrainingStopped`.
     """
-    params: ClassificationParams = context.params
     precise = context.algorithm == HIGH_PRECISION
     torch.set_num_threads(max(1, context.threads))
     context.folder.mkdir(parents=True, exist_ok=True)
-    size = params.image_size or cache.choose_size(context, PRECISE_SIZES if precise else SIZES)
+    size = context.params.image_size or cache.choose_size(context, PRECISE_SIZES if precise else SIZES)
     sides = {split: cache.decode(context, split, size) for split in ("train", "validation")}
     _check(context, sides["train"])
     choice = choose(context, len(sides["train"]), size)
@@ -40,14 +38,15 @@ def train(context: TrainingContext) -> Draft:
     network = bases.load(base, len(context.labels), choice.weights).to(context.device)
     began = start(context, network, sides)
     network.both_ways = began.mirrored and precise
-    recipe = take_over(context, network, base, sides)
+    going_on = take_over(context, network, base, sides)
     calibrate(context, network, sides["validation"])
     stage = "head"
-    if params.fine_tune and not context.should_stop():
-        stage = fine_tune(context, network, sides, recipe or recipe_of(base), mirrored=began.mirrored)
+    if context.params.fine_tune and not context.should_stop():
+        usual = recipe_of(base, began.mistakes(sides["train"].targets))
+        stage = fine_tune(context, network, sides, going_on or usual, mirrored=began.mirrored)
         if stage != "head":
             calibrate(context, network, sides["validation"])
-    if recipe and stage == "head":
+    if going_on and stage == "head":
         stage = "previous model"
     context.fact("stage", stage)
     model = exporter.export(network, context.labels, size, context.folder / "draft")
@@ -60,7 +59,7 @@ def train(context: TrainingContext) -> Draft:
         "train_images": len(sides["train"]),
         **found,
     }
-    if recipe and context.previous:
+    if going_on and context.previous:
         facts["parent"] = context.previous.name
     return Draft(context.folder / "draft", model, base.origin, facts)
 

@@ -37,6 +37,7 @@ _FINISH = 0.1  # share of the time left that the work after training may take, a
 _LONGEST_FINISH = 20.0
 _WORTH = 0.7  # share of a round's time that must be left for another one
 _LAYERS = 18  # of EfficientNet-Lite0
+_HIGHEST_RATE, _UNKNOWN_RATE = 1.6e-3, 8e-4
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class Recipe:
     views: int = 6_000  # a round
     rounds: int = 4
     batch: int = 16
-    rate: float = 1.6e-3
-    head_rate: float = 8e-4
+    rate: float = 4e-4
+    head_rate: float = 2e-4
     decay_of_layers: float = 0.85
     weight_decay: float = 0.02
     smoothing: float = 0.1
@@ -66,13 +67,16 @@ class Recipe:
 RECIPE = Recipe()
 
 
-def recipe_of(base: Base) -> Recipe:
-    """The recipe for a network: EfficientNet-Lite, whose statistics stay as they are, bears and needs high
-    rates; torchvision's networks, of which most normalise layers, are trained at usual ones.
+def recipe_of(base: Base, mistakes: float | None) -> Recipe:
+    """The recipe for a network. EfficientNet-Lite, whose statistics stay as they are, bears high rates, and
+    the more its features fail the more it has to change: the highest rate is a hundredth of `mistakes`, the
+    share of training images that the first model has wrong in cross-validation (None where nobody knows),
+    within limits (see benchmarks/classification.md). torchvision's networks are trained at the usual rate.
     """
-    if base.architecture == LITE0.architecture:
+    if base.architecture != LITE0.architecture:
         return RECIPE
-    return replace(RECIPE, rate=4e-4, head_rate=2e-4)
+    rate = _UNKNOWN_RATE if mistakes is None else min(max(0.01 * mistakes, RECIPE.rate), _HIGHEST_RATE)
+    return replace(RECIPE, rate=rate, head_rate=rate * RECIPE.head_rate / RECIPE.rate)
 
 
 def fine_tune(

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from plugins import fitting
 from plugins.classification.bases import Base, Network
 from plugins.classification.cache import Images
-from plugins.classification.trainer.finetune import Recipe, recipe_of
+from plugins.classification.trainer.finetune import RECIPE, Recipe
 from plugins.classification.trainer.inference import judged
 from plugins.classification.trainer.start import fit_head
 from plugins.contract import Previous, TrainingContext, TrainingStopped
@@ -69,7 +69,7 @@ def take_over(
     network.load_state_dict(other.state_dict())
     new = is_new(previous, sides["train"])
     context.fact("new_images", int(new.sum()))
-    return recipe_for(recipe_of(base), len(new), int(new.sum()))
+    return recipe_for(RECIPE, len(new), int(new.sum()))
 
 
 def is_new(previous: Previous, images: Images) -> npt.NDArray[np.bool_]:

@@ -26,6 +26,15 @@ class Start:
     mirrored: bool
     out_of_fold: head.Floats
 
+    def mistakes(self, targets: head.Targets) -> float | None:
+        """The share of the images with these classes that cross-validation has wrong; None where nothing was
+        read.
+        """
+        if len(self.out_of_fold) != len(targets):
+            return None
+        read = np.isfinite(self.out_of_fold).all(1)
+        return float((self.out_of_fold[read].argmax(1) != targets[read]).mean()) if read.any() else None
+
 
 def start(context: TrainingContext, network: Network, sides: Mapping[str, Images]) -> Start:
     """Put a fitted last layer into the network, or the one of an earlier attempt."""
