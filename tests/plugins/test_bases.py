@@ -233,6 +233,18 @@ def test_a_base_that_the_budget_does_not_allow_is_not_taken(tmp_path: Path, offe
     assert "slow is not taken: it would train for 2667 minutes or more." in one.lines
 
 
+def test_without_time_for_the_bundled_base_it_is_the_smaller_one(tmp_path: Path, offer: Any) -> None:
+    offer()
+    short = context(tmp_path / "short", budget=60.0)
+    assert choice.choose(short, 500, 288, places(tmp_path)).base is LITE0
+    assert "efficientnet-lite2 is not taken: it would train for 10 minutes or more." in short.lines
+    again = context(tmp_path / "short", budget=1e6)
+    assert choice.choose(again, 500, 288, places(tmp_path)).base is LITE0  # whose checkpoints are there
+    head_alone = context(tmp_path / "head", budget=60.0, params=PrecisionParams(fine_tune=False))
+    assert choice.choose(head_alone, 500, 288, places(tmp_path)).base is LITE2
+    assert choice.choose(context(tmp_path / "long", budget=1200.0), 500, 288, places(tmp_path)).base is LITE2
+
+
 def test_time_grows_with_images_and_area_and_falls_with_threads() -> None:
     def seconds(images: int = 100, size: int = 224, device: str = "cpu", threads: int = 1) -> float:
         return choice.seconds_needed(RESNET50, images, size, device, threads)

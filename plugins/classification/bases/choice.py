@@ -10,9 +10,11 @@ the user named, or the first of `catalogue.LARGER` (the most accurate on ImageNe
 2. is there: in the weights folder, in PyTorch's cache, or downloadable within a tenth of the time left (two
    minutes at most), unless the machine is set to be offline.
 
-If there is none it is EfficientNet-Lite2, which comes with the package: a task does not fail for want of a
-network connection unless the user named the base. When training may go on from a model, its base comes first.
-The choice stands in the task's folder, so that a second attempt finds checkpoints of the same network.
+If there is none it is EfficientNet-Lite2, which comes with the package, or EfficientNet-Lite0 where the time
+budget does not allow even that: half trained, the larger network is the worse one. A task does not fail for
+want of a network connection unless the user named the base. When training may go on from a model, its base
+comes first. The choice stands in the task's folder, so that a second attempt finds checkpoints of the same
+network.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def choose(context: TrainingContext, images: int, size: int | None, places: Plac
     record = context.folder / "base.json"
     named = context.params.base or (json.loads(record.read_text()) if record.is_file() else None)
     if named:
-        choice = _named(context, next(base for base in PRECISE if base.name == named), places)
+        choice = _named(context, next(base for base in (LITE0, *PRECISE) if base.name == named), places)
     else:
         choice = _best(context, images, size, places)
         context.checkpoint()
@@ -104,6 +106,10 @@ def _best(context: TrainingContext, images: int, size: int | None, places: Place
         _log_absent(context, absent)
         return Choice(base, data, reason)
     _log_absent(context, absent)
+    needed = seconds_needed(LITE2, images, size, context.device, context.threads)
+    if context.params.fine_tune and needed > _SHARE * left:
+        context.log(f"{LITE2.name} is not taken: it would train for {_in_words(needed)} or more.")
+        return Choice(LITE0, weights.read(LITE0, Places()), "the time budget allows no larger base")
     return Choice(LITE2, weights.read(LITE2, Places()), "no larger base is here that the time budget allows")
 
 

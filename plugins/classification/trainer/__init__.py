@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from plugins.classification import bases, cache, exporter
-from plugins.classification.bases.choice import HIGH_PRECISION, choose
+from plugins.classification.bases.choice import HIGH_PRECISION, Choice, choose
 from plugins.classification.cache import Images
+from plugins.classification.catalogue import LITE0
 from plugins.classification.preprocess import PRECISE_SIZES, SIZES
 from plugins.classification.trainer.finetune import fine_tune, recipe_of
 from plugins.classification.trainer.finish import finish
@@ -28,11 +29,10 @@ def train(context: TrainingContext) -> Draft:
     precise = context.algorithm == HIGH_PRECISION
     torch.set_num_threads(max(1, context.threads))
     context.folder.mkdir(parents=True, exist_ok=True)
-    size = context.params.image_size or cache.choose_size(context, PRECISE_SIZES if precise else SIZES)
+    choice, size = _base_and_size(context, precise)
+    base = choice.base
     sides = {split: cache.decode(context, split, size) for split in ("train", "validation")}
     _check(context, sides["train"])
-    choice = choose(context, len(sides["train"]), size)
-    base = choice.base
     _state_facts(context, sides, base, size)
     context.fact("base_reason", choice.reason)
     network = bases.load(base, len(context.labels), choice.weights).to(context.device)
@@ -62,6 +62,16 @@ def train(context: TrainingContext) -> Draft:
     if going_on and context.previous:
         facts["parent"] = context.previous.name
     return Draft(context.folder / "draft", model, base.origin, facts)
+
+
+def _base_and_size(context: TrainingContext, precise: bool) -> tuple[Choice, int]:
+    """The network to start from, and the side in pixels of its input."""
+    wanted: int | None = context.params.image_size
+    size = wanted or cache.choose_size(context, PRECISE_SIZES if precise else SIZES)
+    choice = choose(context, len(context.examples("train")), size)
+    if choice.base is LITE0 and not wanted:
+        size = min(size, choice.base.image_size)
+    return choice, size
 
 
 def _check(context: TrainingContext, images: Images) -> None:
