@@ -33,9 +33,15 @@ def watched(page: Page, expected: str = "") -> list[str]:
     return errors
 
 
+def settled(page: Page) -> None:
+    """Wait until what has come stands: while it is swapped in it is pale, and its buttons do nothing yet."""
+    passing = ".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added"
+    expect(page.locator(passing)).to_have_count(0)
+
+
 def check(page: Page) -> None:
     """Nothing sticks out to the side, and axe finds nothing serious, when all parts have come."""
-    expect(page.locator(".htmx-request, .htmx-swapping, .htmx-settling")).to_have_count(0)  # pale meanwhile
+    settled(page)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
     page.evaluate((ROOT / AXE).read_text(encoding="utf-8"))
     found: dict[str, Any] = page.evaluate("axe.run()")
