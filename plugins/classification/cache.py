@@ -17,6 +17,7 @@ from plugins.classification import preprocess
 from plugins.classification.preprocess import Pixels
 from plugins.contract import Example, Split, TrainingContext, TrainingStopped
 from plugins.fitting import whole_file
+from plugins.spread import spread
 
 ROOM = 1.2  # random cuts are taken from images this much larger than the network's input
 _TOGETHER = 32  # images decoded between two questions whether to stop
@@ -42,11 +43,10 @@ class Images:
 def choose_size(context: TrainingContext, sizes: Mapping[int, int] = preprocess.SIZES) -> int:
     """The one of the input sizes that suits the images: small ones gain nothing from being blown up."""
     examples = context.examples("train")
-    places = np.unique(np.linspace(0, len(examples) - 1, min(_PROBED, len(examples))).astype(int))
     sides = []
-    for example in [examples[place] for place in places]:  # of all folders: keys are in order
+    for place in spread(len(examples), _PROBED).tolist():
         try:
-            header = images.probe(context.read(example), images.CHECKED)
+            header = images.probe(context.read(examples[place]), images.CHECKED)
         except images.ImageError:
             continue
         sides.append(min(header.width, header.height))

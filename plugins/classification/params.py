@@ -31,7 +31,7 @@ class ClassificationParams:
     learning_rate: float | None = field(
         default=None,
         metadata={
-            "help": "Highest step size of fine-tuning; empty: a value that suits most data.",
+            "help": "Highest step size of fine-tuning; empty: chosen from what the first model has wrong.",
             "minimum": 1e-6,
             "maximum": 0.1,
         },

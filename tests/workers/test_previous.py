@@ -26,6 +26,7 @@ from backend.training.registry import TaskRequest
 from backend.training.tables import TrainingTask
 from plugins import bundle, registry
 from tests.datasets.conftest import BUCKET, Draw, Place
+from tests.workers.bundles import bare
 from workers import previous
 from workers.context import Record
 from workers.prepare import _snapshot
@@ -76,20 +77,12 @@ class Trainer:
         folder = self.folder / f"bundle-{name}"
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(name.encode())
-        manifest = bundle.Manifest(
-            plugin="classification",
-            algorithm=ALGORITHM,
-            name=name,
-            created_at="2026-01-01T00:00:00",
+        manifest = bare(
+            name,
+            ALGORITHM,
             model={"labels": task.labels},
             facts={"lineage": list(lineage)},
             snapshot=frozen.hash,
-            metrics={},
-            details={},
-            base={},
-            parameters={},
-            libraries={},
-            files={},
         )
         written = bundle.write(folder, manifest)
         archive = bundle.pack(written, self.folder / f"{name}.zip")

@@ -21,8 +21,8 @@ from backend.training.devices import Placement
 from backend.training.lifecycle import TaskState, advance
 from backend.training.registry import TaskRequest
 from backend.training.tables import TrainingTask
-from plugins import bundle
 from plugins.contract import Evaluation, PluginError
+from tests.workers.bundles import bare
 from workers import export, prepare, train
 from workers.evaluate import Judgement
 
@@ -94,32 +94,10 @@ def test_who_asks_to_discard_while_the_model_is_exported_gets_none(
     monkeypatch: pytest.MonkeyPatch,
     discard: bool,
 ) -> None:
-    address = store.address
-    runtime = Runtime(
-        Settings(
-            s3_bucket=BUCKET,
-            s3_endpoint=address.endpoint,
-            s3_access_key=address.access_key,
-            s3_secret_key=address.secret_key,
-        )
-    )
-    runtime.__dict__["sessions"] = sessions
+    runtime = Runtime(Settings(s3_bucket=BUCKET))
+    runtime.__dict__.update(sessions=sessions, artifacts=store)
     store.ensure_bucket(BUCKET)
-    manifest = bundle.Manifest(
-        plugin="classification",
-        algorithm=task.algorithm,
-        name=task.name,
-        created_at="2026-01-01T00:00:00",
-        model={"labels": []},
-        facts={},
-        snapshot="",
-        metrics={},
-        details={},
-        base={},
-        parameters={},
-        libraries={},
-        files={},
-    )
+    manifest = bare(task.name, task.algorithm)
     key = bundle_key(manifest.digest)
 
     def steps(attempt: train.Attempt) -> None:

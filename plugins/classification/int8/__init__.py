@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from plugins.classification.int8 import comparison
 from plugins.classification.int8.comparison import Comparison, Floats, Targets
@@ -21,6 +20,7 @@ from plugins.classification.preprocess import Pixels
 from plugins.contract import AttemptLost, TrainingStopped
 from plugins.quantisation import SPARED, Stopped, quantiser, sensitivity, write
 from plugins.sessions import open_session
+from plugins.spread import spread
 
 FILE = "model-int8.onnx"
 
@@ -106,7 +106,7 @@ class _Work:
         names = quantiser.convolutions(network)
         if not names:
             return self.refused("the network has no convolution to quantise")
-        some = self.calibration[_spread(len(self.calibration), _CALIBRATION)]
+        some = self.calibration[spread(len(self.calibration), _CALIBRATION)]
         batches = [some[start : start + _CHUNK] for start in range(0, len(some), _CHUNK)]
         statistics = quantiser.observe(network, batches, threads=self.threads, stop=self.stop)
         order: list[str] = []
@@ -133,12 +133,12 @@ class _Work:
         speed = comparison.measure_speed(fp32, int8, self.calibration, stop=self.stop)
         most = comparison.affordable(speed, self.threads)
         sessions = [open_session(graph, threads=self.threads) for graph in (self.graph, candidate)]
-        some = _spread(len(self.validation), most)  # of all classes: images are in order of their keys
+        some = spread(len(self.validation), most)  # of all classes: images are in order of their keys
         validation, targets = self.validation[some], self.targets[some]
         mirrored = validation[: most // 4, :, ::-1]
         plain = self._answers(sessions, validation)
         turned = self._answers(sessions, mirrored)
-        trained = self._answers(sessions, self.calibration[_spread(len(self.calibration), most // 2)])
+        trained = self._answers(sessions, self.calibration[spread(len(self.calibration), most // 2)])
         compared = Comparison(speed, comparison.agreement(*trained), None, None)
         if not plain:
             return compared
@@ -165,8 +165,3 @@ class _Work:
     def _ask(self) -> None:
         if self.stop():
             raise Stopped
-
-
-def _spread(count: int, most: int) -> npt.NDArray[np.int64]:
-    """Numbers of at most so many of `count` rows, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))

@@ -20,6 +20,7 @@ from plugins.classification.trainer.start import Start
 from plugins.classification.trust_fitting import Answers
 from plugins.classification.usefulness import Unseen
 from plugins.contract import TrainingContext
+from plugins.spread import spread
 
 _HURRIED = 48  # images a side that a stopped training still asks about
 _TELLING = 400  # validation images that show whether anything was learned
@@ -123,7 +124,7 @@ def _out_of_fold(
 
 def _some(images: Images, most: int) -> Images:
     """Evenly spread over the classes, as far as they are in order of their names."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(most, len(images))).astype(np.int64))
+    chosen = spread(len(images), most)
     return replace(
         images,
         examples=[images.examples[index] for index in chosen.tolist()],

@@ -22,6 +22,7 @@ from plugins.ocr.predictor import assembled
 from plugins.ocr.predictor.network import Floats, Network, Pixels
 from plugins.ocr.trainer.pages import Pages
 from plugins.quantisation import SPARED, Stopped, quantiser, sensitivity, speed, write
+from plugins.spread import spread
 
 MOST_LOST = 0.005  # of F1 end to end
 NETWORKS = ("detector", "recogniser")
@@ -236,5 +237,4 @@ class Work:
 
 def _spread(rows: list[Pixels]) -> list[Pixels]:
     """At most so many inputs, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(_CALIBRATION, len(rows))).round().astype(int))
-    return [rows[place] for place in chosen.tolist()]
+    return [rows[place] for place in spread(len(rows), _CALIBRATION).tolist()]

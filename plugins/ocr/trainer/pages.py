@@ -16,6 +16,7 @@ from plugins.ocr import geometry
 from plugins.ocr.augment import Pixels
 from plugins.ocr.predictor import Sides
 from plugins.ocr.text import normalise
+from plugins.spread import spread
 
 # Heights in pixels: of a usual text, up to which images are enlarged, and of the smallest image looked at. On
 # cable sleeves, whose letters fill a third of the image, 288 pixels find more than 544 do, in less time.
@@ -51,7 +52,7 @@ class Pages:
         """At most so many of them, evenly spread."""
         if len(self) <= most:
             return self
-        chosen = np.unique(np.linspace(0, len(self) - 1, max(most, 1)).round().astype(int)).tolist()
+        chosen = spread(len(self), max(most, 1)).tolist()
         return Pages([self.examples[place] for place in chosen], self.read)
 
     def telling(self, texts: int, most: int) -> Pages:

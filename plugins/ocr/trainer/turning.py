@@ -18,6 +18,7 @@ from plugins.contract import TrainingContext
 from plugins.ocr.bases.network import Recogniser
 from plugins.ocr.trainer.lines import Lines
 from plugins.ocr.trainer.recogniser import batch, batch_sizes, codes, ctc, view
+from plugins.spread import spread
 
 _SAMPLE = 120  # lines that show whether any are upside down
 _MARGIN = 0.7  # nats a character by which upside down must be better: short texts are often alike both ways
@@ -29,7 +30,7 @@ def turn(context: TrainingContext, model: Recogniser, lines: Lines) -> int:
     is taken as it is.
     """
     lines.turned[:] = False
-    sample = np.unique(np.linspace(0, len(lines) - 1, min(_SAMPLE, len(lines))).astype(np.int64)).tolist()
+    sample = spread(len(lines), _SAMPLE).tolist()
     found = _upside_down(context, model, lines, sample)
     lines.turned[sample] = found
     rest = sorted(set(range(len(lines))) - set(sample))
