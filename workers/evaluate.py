@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.models import registry as models
+from backend.models.answers import flips
 from backend.models.tables import Model
 from plugins import registry
 from plugins.contract import Draft, Evaluation, Example, Plugin, Prediction, Predictor, TrainingStopped
@@ -93,9 +94,23 @@ def _compare(
         return "", ""
     before = _measure(attempt, prepared, _open_previous(attempt, current), examples)
     headline = attempt.plugin.headline
-    old, new = before.metrics[headline], evaluation.metrics[headline]
-    note = f"{headline} {new:.3f} against {old:.3f} of {current.name} on the same {len(examples)} images"
-    return (current.name, f"worse: {note}") if new < old else ("", note)
+    note = side_by_side(headline, current.name, before, evaluation, len(examples))
+    if evaluation.metrics[headline] < before.metrics[headline]:
+        return current.name, f"worse: {note}"
+    return "", note
+
+
+def side_by_side(headline: str, name: str, before: Evaluation, after: Evaluation, images: int) -> str:
+    """How a model stands against the one of this name, both measured on the same images, and whether so few
+    images can tell.
+    """
+    old, new = before.metrics[headline], after.metrics[headline]
+    note = f"{headline} {new:.3f} against {old:.3f} of {name} on the same {images} images"
+    changed = flips(before.answers, after.answers)
+    if not changed.images:
+        return note
+    counts = f"{len(changed.better)} better, {len(changed.worse)} worse"
+    return f"{note}: {counts}{', which may be chance' if changed.may_be_chance else ''}"
 
 
 def _open_previous(attempt: Attempt, model: Model) -> Predictor:

@@ -139,12 +139,15 @@ class FlipOut(Out):
 
 
 class FlipsOut(Out):
-    """Two models on the images that both were measured on; `right` counts the images without a mistake."""
+    """Two models on the images that both were measured on; `right` counts the images without a mistake.
+    `p_value` is how probable so unequal numbers of better and worse images are between equally good models.
+    """
 
     name: str
     other: str
     images: int
     right: list[int]
+    p_value: float
     better: list[FlipOut]
     worse: list[FlipOut]
 
@@ -204,7 +207,14 @@ def compare_answers(path: PairPath) -> Response:
         side: [FlipOut.model_validate(flip) for flip in getattr(found, side)] for side in ("better", "worse")
     }
     return answer(
-        FlipsOut(name=path.name, other=path.other, images=found.images, right=list(found.right), **sides)
+        FlipsOut(
+            name=path.name,
+            other=path.other,
+            images=found.images,
+            right=list(found.right),
+            p_value=found.p_value,
+            **sides,
+        )
     )
 
 

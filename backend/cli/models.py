@@ -87,7 +87,8 @@ def _print_flips(found: Resource) -> None:
     right, other = found["right"]
     click.echo(
         f"Both were measured on {found['images']} images: {found['name']} makes no mistake on {right}, "
-        f"{found['other']} on {other}."
+        f"{found['other']} on {other}. Between equally good models such a difference has a probability of "
+        f"{found['p_value']:.2g}."
     )
     for side in ("better", "worse"):
         for flip in found[side]:

@@ -200,6 +200,8 @@ ENGLISH = {
     "compare.nothing": "The two have no metric in common.",
     "compare.no_images": "No image was measured by both, or one of them keeps no list of its answers.",
     "compare.shared": "{images} images measured by both: {first} is right on {right}, {second} on {other}.",
+    "compare.chance": "That may be chance: between equally good models its probability is {p}.",
+    "compare.no_chance": "That is hardly chance: between equally good models its probability is {p}.",
     "compare.better_images": "Better with {name}: {count} images",
     "compare.worse_images": "Worse with {name}: {count} images",
     "compare.first_ones": "The first {number} are shown.",

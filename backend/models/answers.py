@@ -12,6 +12,7 @@ from operator import attrgetter
 from plugins.contract import Judged
 
 _STEPS = 100
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,18 @@ class Flips:
     right: tuple[int, int]
     better: Sequence[Flip]
     worse: Sequence[Flip]
+
+    @property
+    def p_value(self) -> float:
+        """How probable so unequal numbers of better and worse images are between equally good models: the
+        two-sided sign test, McNemar's exact one where an image has one answer. 1 for no difference.
+        """
+        return _sign_test(len(self.better), len(self.worse))
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether the difference is no sign of a better model: at the level of 5 %."""
+        return self.p_value > _LEVEL
 
 
 def levels(answers: Sequence[Judged]) -> list[Level]:
@@ -89,6 +102,15 @@ def flips(first: Iterable[Judged], second: Iterable[Judged]) -> Flips:
             (better if change < 0 else worse).append(Flip(key, before[key], after[key]))
     right = tuple(sum(not _wrong(side[key]) for key in same) for side in (before, after))
     return Flips(len(same), (right[0], right[1]), _worst_first(better), _worst_first(worse))
+
+
+def _sign_test(one: int, other: int) -> float:
+    """Twice the probability of at most the smaller number in so many tosses of a coin, at most 1."""
+    tosses, tail, ways = one + other, 0, 1
+    for heads in range(min(one, other) + 1):
+        tail += ways
+        ways = ways * (tosses - heads) // (heads + 1)
+    return min(1.0, 2 * tail / (1 << tosses))  # of whole numbers: exact however many there are
 
 
 def _by_image(answers: Iterable[Judged]) -> dict[str, tuple[Judged, ...]]:

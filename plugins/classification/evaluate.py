@@ -36,13 +36,13 @@ def evaluate(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
     overall = figures(truth, answers, len(labels), np.ones(len(truth)))
     calibration = reliability(np.array([row.outputs[0].conf for row in predictions]), right)
     decisions = _decisions(predictions, right)
-    shares = _shares(decisions)
+    among_three = sum(_among_first(truths, predictions, 3))
+    shares = {**_shares(decisions), "top_3_accuracy": (among_three, len(truths))}
     metrics = {
         "accuracy": overall.accuracy,
         "macro_f1": overall.macro_f1,
         "balanced_accuracy": overall.balanced_accuracy,
         "log_loss": _log_loss(truth, table),
-        "top_3_accuracy": float(np.mean(_among_first(truths, predictions, 3))),
         "ece": calibration.ece,
         "brier": brier(table, truth),
         **{name: count / images for name, (count, images) in shares.items()},

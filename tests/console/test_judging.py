@@ -91,7 +91,7 @@ def test_two_models_are_compared_number_by_number_and_image_by_image(furnished: 
     assert "measured on different snapshots" in page
     assert "+0.025" in page and "+0.19" in page
     assert page.count("state-green") == 1 and page.count("state-red") == 1
-    assert "3 images measured by both: parts-v1 is right on 2, parts-v9 on 2." in page
+    assert "3 images measured by both: parts-v1 is right on 2, parts-v9 on 2. That may be chance" in page
     assert "Better with parts-v9: 1 images" in page and "Worse with parts-v9: 1 images" in page
     assert page.count('<a class="framed"') == 2 and MARKUP not in page
     assert "No image was measured by both" not in page
@@ -121,6 +121,7 @@ def test_a_service_offers_its_own_model_however_old(
 def test_the_api_compares_image_by_image(furnished: FlaskClient, admin: Caller) -> None:
     found = admin("GET", "/models/parts-v1/compare/parts-v9/images").get_json()
     assert (found["images"], found["right"]) == (3, [2, 2])
+    assert found["p_value"] == 1.0
     assert [flip["key"] for flip in found["better"]] == [f"{MARKUP}/0-0.jpg"]
     assert [flip["after"][0]["answer"] for flip in found["worse"]] == [RTL]
     metrics = admin("GET", "/models/parts-v1/compare/parts-v9").get_json()["metrics"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from backend.models.answers import Level, flips, levels, of_cell
 from plugins.contract import Judged
 
@@ -76,6 +78,20 @@ def test_an_image_of_text_is_better_with_fewer_mistakes() -> None:
     assert [flip.key for flip in flips(page("x", "?", "?"), page("x", "y", "?")).better] == ["p"]
     same = flips(page("x", "?", "z"), page("?", "y", "z"))
     assert (same.better, same.worse, same.right) == ([], [], (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "probability"),
+    [(0, 0, 1.0), (1, 1, 1.0), (5, 0, 0.0625), (6, 0, 0.03125), (3, 9, 0.146), (900, 1100, 8.45e-6)],
+)
+def test_a_difference_of_a_few_images_may_be_chance(better: int, worse: int, probability: float) -> None:
+    def side(wrong: range) -> list[Judged]:
+        return [_judged(str(n), "x", "?" if n in wrong else "x", 0.9) for n in range(better + worse)]
+
+    found = flips(side(range(better)), side(range(better, better + worse)))
+    assert (len(found.better), len(found.worse)) == (better, worse)
+    assert found.p_value == pytest.approx(probability, rel=0.01)
+    assert found.may_be_chance == (probability > 0.05)
 
 
 def test_models_without_lists_of_answers_have_nothing_in_common() -> None:

@@ -179,7 +179,7 @@ def test_decisions_become_coverage_and_precision() -> None:
     }
     first = evaluation.details["per_class"][0]
     assert (first["answered"], first["acted"], first["acted_right"]) == (5, 3, 2)
-    assert set(evaluation.details["intervals"]) >= {"coverage", "acted_precision"}
+    assert set(evaluation.details["intervals"]) >= {"coverage", "acted_precision", "top_3_accuracy"}
 
 
 def test_a_model_that_acts_on_nothing_has_no_precision() -> None:
