@@ -297,6 +297,15 @@ def test_an_address_that_fails_is_asked_once(tmp_path: Path, offer: Any) -> None
         assert choice.choose(context(tmp_path / "next"), 12, 64, there).base is bases_[0]
 
 
+def test_nothing_is_downloaded_for_images_that_cannot_be_learned_from(tmp_path: Path, offer: Any) -> None:
+    offer(small("c", b"3"))  # which would be missed first
+    one = context(tmp_path, params=PrecisionParams(base="c"))
+    one.snapshot = [example for example in one.snapshot if example.label == one.labels[0]]
+    with pytest.raises(PluginError) as refusal:
+        train(one)
+    assert refusal.value.code == "too_few_images"
+
+
 def test_a_training_with_a_base_of_torchvision(
     tmp_path: Path, offer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

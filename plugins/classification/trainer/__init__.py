@@ -4,7 +4,7 @@ seconds, and from there fine-tuning of the whole network. What is best on valida
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from plugins.classification.trainer.finish import finish
 from plugins.classification.trainer.inference import calibrate
 from plugins.classification.trainer.previous import take_over
 from plugins.classification.trainer.start import start
-from plugins.contract import Draft, PluginError, TrainingContext
+from plugins.contract import Draft, Example, PluginError, TrainingContext
 
 
 def train(context: TrainingContext) -> Draft:
@@ -29,10 +29,11 @@ def train(context: TrainingContext) -> Draft:
     precise = context.algorithm == HIGH_PRECISION
     torch.set_num_threads(max(1, context.threads))
     context.folder.mkdir(parents=True, exist_ok=True)
+    _check(context, context.examples("train"))  # before weights are downloaded for nothing
     choice, size = _base_and_size(context, precise)
     base = choice.base
     sides = {split: cache.decode(context, split, size) for split in ("train", "validation")}
-    _check(context, sides["train"])
+    _check(context, sides["train"].examples)
     _state_facts(context, sides, base, size)
     context.fact("base_reason", choice.reason)
     network = bases.load(base, len(context.labels), choice.weights).to(context.device)
@@ -74,15 +75,12 @@ def _base_and_size(context: TrainingContext, precise: bool) -> tuple[Choice, int
     return choice, size
 
 
-def _check(context: TrainingContext, images: Images) -> None:
+def _check(context: TrainingContext, examples: Sequence[Example]) -> None:
+    """Refuse what no classifier can be made of."""
     if len(context.labels) < 2:
         raise PluginError("too_few_classes", "a classifier needs at least two classes; choose more labels")
-    counts = np.bincount(images.targets, minlength=len(context.labels)) if len(images) else [0]
-    if np.count_nonzero(counts) < 2:
+    if len({one.label for one in examples} & set(context.labels)) < 2:
         raise PluginError("too_few_images", "at least two classes need images to train on; label more images")
-    for label, count in zip(context.labels, counts, strict=True):
-        if count == 0:
-            context.log(f"The class {label} has no image to train on; it will not be predicted.")
 
 
 def _state_facts(context: TrainingContext, sides: Mapping[str, Images], base: bases.Base, size: int) -> None:
@@ -96,3 +94,7 @@ def _state_facts(context: TrainingContext, sides: Mapping[str, Images], base: ba
         f"{len(sides['train'])} images to train on and {len(sides['validation'])} to validate, "
         f"{len(context.labels)} classes, scaled to {size} x {size} pixels, on {context.device}."
     )
+    counts = np.bincount(sides["train"].targets, minlength=len(context.labels))
+    for label, count in zip(context.labels, counts, strict=True):
+        if count == 0:
+            context.log(f"The class {label} has no image to train on; it will not be predicted.")
