@@ -317,6 +317,7 @@ def test_a_loss_that_stays_no_number_is_refused_with_advice(
         "validation-64.json",
         "head.safetensors",
         "checkpoint.safetensors",
+        "round-0.safetensors",
         "draft/model.onnx",
         "draft/weights.safetensors",
         "draft/head.npz",
@@ -328,7 +329,10 @@ def test_a_full_disk_is_a_sentence_and_the_next_attempt_goes_on(
 ) -> None:
     monkeypatch.setattr("plugins.classification.trainer.finetune.CHECKPOINT_SECONDS", 0.0)
     context = context_of(
-        tmp_path, *photographs.materials(train=2, validation=2), fine_tune="checkpoint" in file, epochs=1
+        tmp_path,
+        *photographs.materials(train=2, validation=2),
+        fine_tune=file.startswith(("checkpoint", "round")),
+        epochs=1,
     )
     path = tmp_path / file
     path.parent.mkdir(exist_ok=True)
