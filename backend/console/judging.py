@@ -28,6 +28,7 @@ bp = Blueprint("judging", __name__)
 PAGE = 48
 _WORST = 12
 _FLIPS = 60  # of each kind
+_RARE = 0.001  # probability below which more digits tell nobody anything
 _TEXTS = 3  # shown of an image of text
 _CHART = (300, 100)  # width and height of the curves over the confidence
 
@@ -88,6 +89,7 @@ def compare(name: str) -> Response:
         second=second,
         comparison=registry.compare(first, second),
         found=found,
+        chance=f"{found.p_value:.2g}" if found.p_value >= _RARE else text("compare.rare", p=f"{_RARE}"),
         sides=sides,
         missing=missing,
     )

@@ -202,6 +202,7 @@ ENGLISH = {
     "compare.shared": "{images} images measured by both: {first} is right on {right}, {second} on {other}.",
     "compare.chance": "That may be chance: between equally good models its probability is {p}.",
     "compare.no_chance": "That is hardly chance: between equally good models its probability is {p}.",
+    "compare.rare": "less than {p}",
     "compare.better_images": "Better with {name}: {count} images",
     "compare.worse_images": "Worse with {name}: {count} images",
     "compare.first_ones": "The first {number} are shown.",
