@@ -129,6 +129,8 @@ def test_a_stop_leaves_a_model(random: np.random.Generator) -> None:
 def test_the_weaker_the_first_model_the_more_the_network_may_change() -> None:
     rates = [recipe_of(LITE0, mistakes).rate for mistakes in (0.0, 0.03, 0.08, 0.145, 0.5)]
     assert rates == pytest.approx([4e-4, 4e-4, 8e-4, 1.45e-3, 1.6e-3])
+    views = [recipe_of(LITE0, mistakes).views for mistakes in (None, 0.0, 0.2, 0.375, 0.5, 0.9)]
+    assert views == [6000, 6000, 6000, 9000, 12000, 12000]
     recipes = [recipe_of(LITE0, mistakes) for mistakes in (0.0, 0.5)]
     assert recipes[0].head_rate / recipes[0].rate == recipes[1].head_rate / recipes[1].rate
     assert 4e-4 < recipe_of(LITE0, None).rate < 1.6e-3
