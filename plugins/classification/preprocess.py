@@ -15,7 +15,7 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 # Input sizes and the shorter side of the images from which on each is worth its time.
-SIZES: Mapping[int, int] = {224: 144, 160: 64, 96: 0}
+SIZES: Mapping[int, int] = {224: 144, 160: 64, 128: 0}
 PRECISE_SIZES: Mapping[int, int] = {288: 240, **SIZES}
 
 

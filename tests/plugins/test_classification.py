@@ -274,7 +274,7 @@ def test_rare_classes_count_more() -> None:
     assert (9 * weights[0] + weights[1]) / 10 == pytest.approx(1)
 
 
-@pytest.mark.parametrize("side, size", [(8, 96), (28, 96), (100, 160), (224, 224), (4000, 224)])
+@pytest.mark.parametrize("side, size", [(8, 128), (28, 128), (100, 160), (224, 224), (4000, 224)])
 def test_the_input_size_follows_the_images(side: int, size: int) -> None:
     assert fitting_size(side) == size
 
