@@ -2,8 +2,8 @@
 
 When images or classes were added, most of what the last training learned still holds. Both starts are judged
 on the validation images, none of which the model before has trained on: the pretrained network with its
-fitted last layer, and the network of the model before. What is better is trained on; since fine-tuning
-never makes more mistakes on them than its start, the result does not make more than the better of the two.
+fitted last layer, and the network of the model before. What is better is trained on, and stays where training
+makes it clearly worse (see `trainer.choice`).
 """
 
 from __future__ import annotations
