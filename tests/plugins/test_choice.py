@@ -43,6 +43,7 @@ def test_who_is_less_sure_but_as_often_right_is_gone_towards_a_part_of_the_way()
     means = (0.02, 0.12, 0.13, 0.10, 0.15)
     assert better(_judged(*means)) == LESS
     assert better(_judged(*means, mistakes=(1, 1, 2, 1, 1))) == LESS
+    assert better(_judged(*means), part_way=False) == START
 
 
 def test_who_makes_more_mistakes_or_fell_apart_is_left_for_the_start() -> None:

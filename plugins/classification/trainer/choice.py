@@ -20,7 +20,14 @@ _USUAL, _LESS = 0.85, 0.4
 _MODESTY = 0.2  # nats that smoothed labels cost where all is right; networks that fell apart lose more
 
 
-def choose(context: TrainingContext, network: Network, rounds: Sequence[Fitted], validation: Images) -> float:
+def choose(
+    context: TrainingContext,
+    network: Network,
+    rounds: Sequence[Fitted],
+    validation: Images,
+    *,
+    part_way: bool = True,
+) -> float:
     """Put the best weights into the network: those of the best epoch, the mean of the rounds, or on the way
     there from the start, where networks are often better than at either end (Wortsman et al.,
     arXiv:2109.01903).
@@ -28,9 +35,8 @@ def choose(context: TrainingContext, network: Network, rounds: Sequence[Fitted],
     A few validation images are little to choose by, so they decide only what they can: what lies `_USUAL` of
     the way to the end is taken unless it is worse than the start by more than the standard error of the
     difference, and anything else instead of that only if it is better by more than that. Where it is worse,
-    `_LESS` of the way is taken, if it has no more mistakes than the start: one that knows nearly all images
-    is surer than a network trained on smoothed labels can be, and that is most of what tells the two apart.
-    What the rule took was hardly ever less accurate on test sides than the start (see
+    `_LESS` of the way is taken, if `part_way` allows and it is only less sure (see `is_only_less_sure`). What
+    the rule took was hardly ever less accurate on test sides than the start (see
     benchmarks/classification.md). Answers the share of the way that was kept: 0 is the start.
     """
     start = {name: value.clone() for name, value in network.state_dict().items()}
@@ -50,7 +56,7 @@ def choose(context: TrainingContext, network: Network, rounds: Sequence[Fitted],
             break
         network.load_state_dict(weights)
         found.append(judged(context, network, validation))
-    chosen = better(found)
+    chosen = better(found, part_way)
     network.load_state_dict(ways[chosen][1])
     return ways[chosen][0]
 
@@ -63,7 +69,7 @@ def _between(start: Weights, end: Weights, share: float) -> Weights:
     return {name: torch.lerp(start[name], value, share) for name, value in end.items()}
 
 
-def better(found: Sequence[Judgement]) -> int:
+def better(found: Sequence[Judgement], part_way: bool = True) -> int:
     """Which candidate to take by how it was judged: the start, the best epoch, `_USUAL` of the way, `_LESS`,
     and others. A training cut short has only some: its best epoch must be worth its doubt.
     """
@@ -75,11 +81,14 @@ def better(found: Sequence[Judgement]) -> int:
         return best if _is_better(losses[best], losses[2]) else 2
     if _is_better(losses[best], losses[0]):
         return best
-    return 3 if len(found) > 3 and _is_only_less_sure(found[3], found[0]) else 0
+    return 3 if part_way and len(found) > 3 and is_only_less_sure(found[3], found[0]) else 0
 
 
-def _is_only_less_sure(one: Judgement, other: Judgement) -> bool:
-    """Whether it has no more mistakes, and its loss is no higher than that of a modest network may be."""
+def is_only_less_sure(one: Judgement, other: Judgement) -> bool:
+    """Whether it has no more mistakes, and its loss is no higher than that of a modest network may be. A
+    first model that knows nearly all images is surer than a network trained on smoothed labels can be, and
+    that is most of what their losses tell.
+    """
     return one.accuracy >= other.accuracy and one.losses.mean() - other.losses.mean() <= _MODESTY
 
 

@@ -60,6 +60,7 @@ class Recipe:
     frozen: int = 2  # blocks nearest to the input that stay as they are
     least_epochs: int = 8
     patience: int | None = None  # epochs without a better score
+    part_way: bool = True  # see `choose`
 
     def epochs_for(self, images: int) -> int:
         """Epochs that show so many views altogether, within reason."""
@@ -118,7 +119,7 @@ def fine_tune(
     context.fact("epochs", round(epochs, 2))
     context.fact("rounds", len(rounds))
     context.fact("ending", rounds[-1].ending)
-    share = choose(context, network, rounds, sides["validation"])
+    share = choose(context, network, rounds, sides["validation"], part_way=recipe.part_way)
     stage = "fine-tuned" if share > 0 else "head"
     context.fact("fine_tuned_share", share)
     if epochs:

@@ -2,8 +2,8 @@
 
 When images or classes were added, most of what the last training learned still holds. Both starts are judged
 on the validation images, none of which the model before has trained on: the pretrained network with its
-fitted last layer, and the network of the model before. What is better is trained on, and stays where training
-makes it clearly worse (see `trainer.choice`).
+fitted last layer, and the network of the model before. What is better is trained on, the model before also
+where it is only less sure, and stays where training makes it clearly worse (see `trainer.choice`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from plugins import fitting
 from plugins.classification.bases import Base, Network
 from plugins.classification.cache import Images
+from plugins.classification.trainer.choice import is_only_less_sure
 from plugins.classification.trainer.finetune import RECIPE, Recipe
 from plugins.classification.trainer.inference import judged
 from plugins.classification.trainer.start import fit_head
@@ -93,6 +94,7 @@ def recipe_for(recipe: Recipe, images: int, new: int) -> Recipe:
         head_rate=_RATE * recipe.head_rate / recipe.rate,
         least_epochs=3,
         patience=3,
+        part_way=False,  # models of models would grow less sure each time
     )
 
 
@@ -124,18 +126,18 @@ def _choose(
     """The best last layer for the previous model's features, and whether the two beat the network."""
     validation = sides["validation"]
     fresh = judged(context, network, validation)
-    best, layer = np.inf, dict(network.head.state_dict())
+    best, layer, chosen = np.inf, dict(network.head.state_dict()), None
     for candidate in _layers(context, other, previous, sides["train"]):
         tried = copy.deepcopy(other)
         tried.head = copy.deepcopy(network.head)
         tried.head.load_state_dict(candidate)
         judgement = judged(context, tried, validation)
         if judgement.log_loss < best:
-            best, layer, accuracy = judgement.log_loss, candidate, judgement.accuracy
-    taken = best <= fresh.log_loss
-    if np.isfinite(best):
+            best, layer, chosen = judgement.log_loss, candidate, judgement
+    taken = best <= fresh.log_loss or (chosen is not None and is_only_less_sure(chosen, fresh))
+    if chosen is not None:
         context.log(
-            f"Of {len(validation)} validation images model {previous.name} has {accuracy:.1%} right "
+            f"Of {len(validation)} validation images model {previous.name} has {chosen.accuracy:.1%} right "
             f"(log loss {best:.3f}), a new start {fresh.accuracy:.1%} ({fresh.log_loss:.3f}): "
             f"training goes on from {'the model' if taken else 'the new start'}."
         )

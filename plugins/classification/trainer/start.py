@@ -60,7 +60,7 @@ def start(context: TrainingContext, network: Network, sides: Mapping[str, Images
     context.log(f"A first model is ready after {seconds:.0f} s{_in_words(rows)}.")
     if not record["mirrored"]:
         context.log(
-            "Mirror images are left out: they do not keep their class here, or nothing shows that they do."
+            "No mirror images take part: they do not keep their class here, or nothing shows that they do."
         )
     return Start(out_of_fold=tensors["out_of_fold"].numpy(), **record)
 
