@@ -59,7 +59,7 @@ def _ranks() -> list[int]:
     """The processes of the running training but its first, which must live to be seen to go on."""
     children = psutil.Process().children(recursive=True)
     ranks = [one for one in children if "workers.ranks.process" in one.cmdline()]
-    return [one.pid for one in ranks if one.environ()["RANK"] != "0"]
+    return [one.pid for one in ranks if one.environ().get("RANK", "0") != "0"]
 
 
 @dataclass(frozen=True)
