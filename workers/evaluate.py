@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.models import registry as models
-from backend.models.answers import flips
+from backend.models.answers import flips, may_be_chance
 from backend.models.tables import Model
 from plugins import registry
 from plugins.contract import Draft, Evaluation, Example, Plugin, Prediction, Predictor, TrainingStopped
@@ -110,7 +110,7 @@ def side_by_side(headline: str, name: str, before: Evaluation, after: Evaluation
     if not changed.images:
         return note
     counts = f"{len(changed.better)} better, {len(changed.worse)} worse"
-    return f"{note}: {counts}{', which may be chance' if changed.may_be_chance else ''}"
+    return f"{note}: {counts}{', which may be chance' if may_be_chance(changed.p_value) else ''}"
 
 
 def _open_previous(attempt: Attempt, model: Model) -> Predictor:

@@ -89,10 +89,18 @@ def compare(name: str) -> Response:
         second=second,
         comparison=registry.compare(first, second),
         found=found,
-        chance=f"{found.p_value:.2g}" if found.p_value >= _RARE else text("compare.rare", p=f"{_RARE}"),
+        chance=chance(found.p_value),
         sides=sides,
         missing=missing,
     )
+
+
+def chance(probability: float) -> str:
+    """A sentence on whether a difference may be chance, from the p-value of its images."""
+    words = f"{probability:.2g}" if probability >= _RARE else text("compare.rare", p=f"{_RARE}")
+    if answers.may_be_chance(probability):
+        return text("compare.chance", p=words)
+    return text("compare.no_chance", p=words)
 
 
 def _flips(first: Model, second: Model) -> Flips:

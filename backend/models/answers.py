@@ -56,10 +56,10 @@ class Flips:
         """
         return _sign_test(len(self.better), len(self.worse))
 
-    @property
-    def may_be_chance(self) -> bool:
-        """Whether the difference is no sign of a better model: at the level of 5 %."""
-        return self.p_value > _LEVEL
+
+def may_be_chance(p_value: float) -> bool:
+    """Whether such a difference is no sign of a better model: at the level of 5 %."""
+    return p_value > _LEVEL
 
 
 def levels(answers: Sequence[Judged]) -> list[Level]:

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser
 
 from backend.console import services
+from backend.console.judging import chance
 from backend.db import transaction
 from backend.models.tables import Model
 from backend.runtime import Runtime
@@ -95,6 +96,11 @@ def test_two_models_are_compared_number_by_number_and_image_by_image(furnished: 
     assert "Better with parts-v9: 1 images" in page and "Worse with parts-v9: 1 images" in page
     assert page.count('<a class="framed"') == 2 and MARKUP not in page
     assert "No image was measured by both" not in page
+
+
+def test_a_difference_that_is_hardly_chance_is_called_so() -> None:
+    assert chance(0.03) == "That is hardly chance: between equally good models its probability is 0.03."
+    assert "hardly chance" in chance(1e-9) and "less than 0.001." in chance(1e-9)
 
 
 def test_a_service_is_given_another_model(furnished: FlaskClient) -> None:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from plugins import bundle as bundles
+from tests.workers.bundles import bare
 
 
 def make_bundle(
@@ -27,22 +28,8 @@ def make_bundle(
     expected = [{"file": "red.png", "outputs": [{"label": f"red@{version}", "conf": red}]}]
     (folder / "test_vectors" / "expected.json").write_text(json.dumps(expected))
     labels = [f"{name}@{version}" for name in ("red", "green", "blue")]
-    manifest = bundles.Manifest(
-        plugin="tiny",
-        algorithm="tiny",
-        name=f"colours{version}",
-        created_at="2026-01-01T00:00:00Z",
-        model={"labels": labels, "hold": str(hold), **model},
-        metrics={},
-        details={},
-        base={},
-        facts={},
-        parameters={},
-        snapshot="",
-        libraries={},
-        files={},
-    )
-    return bundles.write(folder, manifest)
+    values = {"labels": labels, "hold": str(hold), **model}
+    return bundles.write(folder, bare(f"colours{version}", "tiny", plugin="tiny", model=values))
 
 
 def _graph() -> onnx.ModelProto:

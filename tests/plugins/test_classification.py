@@ -121,6 +121,15 @@ def test_a_damaged_image_is_left_out_with_a_line(tmp_path: Path) -> None:
     ]
 
 
+def test_what_cannot_be_decoded_leaves_too_few_classes(tmp_path: Path) -> None:
+    examples, data = photographs.materials(train=2, validation=1)
+    broken = {one.key for one in examples if one.label != "brick"}
+    context = context_of(tmp_path, examples, {key: b"" if key in broken else data[key] for key in data})
+    with pytest.raises(PluginError, match="label more images") as refusal:
+        train(context)
+    assert refusal.value.code == "too_few_images"
+
+
 def test_a_class_without_images_is_never_predicted(tmp_path: Path) -> None:
     examples, data = photographs.materials(train=3, validation=1)
     context = context_of(tmp_path, [one for one in examples if one.label != "brick"], data, fine_tune=False)
