@@ -126,12 +126,25 @@ class Deployment:
     def _start(self, number: int, states: Mapping[str, str]) -> Report:
         # Files of an earlier run name processes that are gone, or whose numbers others have now.
         instance.clear(instance.run_folder(slot.config_file(self._folder, number)))
-        if self._state(slot.KEEPER, states) == "MISSING":
-            program_file(self._program).write_text(self._program.text(), encoding="utf-8")
-            self._supervisor.add(self.key)
+        self._define(states)
         self._supervisor.start(self.key, slot.KEEPER)
         self._supervisor.start(self.key, number)
         return self._report("starting", "")
+
+    def _define(self, states: Mapping[str, str]) -> None:
+        """Make the group known. One that an installation at another place has defined is defined anew as soon
+        as none of its processes runs: its interpreter may be gone.
+        """
+        file, text = program_file(self._program), self._program.text()
+        known = self._state(slot.KEEPER, states) != "MISSING"
+        if known and file.is_file() and file.read_text(encoding="utf-8") == text:
+            return
+        if known and any(self._state(n, states) in RUNNING for n in (*slot.SERVERS, slot.KEEPER)):
+            return
+        file.write_text(text, encoding="utf-8")
+        if known:
+            self._supervisor.remove(self.key)
+        self._supervisor.add(self.key)
 
     def _watch_incoming(self, number: int, wanted: ServiceConfig, states: Mapping[str, str]) -> Report:
         count = instance.ready_count(slot.config_file(self._folder, number))

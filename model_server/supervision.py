@@ -93,7 +93,7 @@ class Supervisor:
         self._call("addProcessGroup", key, but={Faults.ALREADY_ADDED})
 
     def remove(self, key: str) -> None:
-        """Forget a group whose processes are stopped and whose program file is gone."""
+        """Forget a group whose processes are stopped and whose program file is gone or another one."""
         self._call("reloadConfig")
         self._call("removeProcessGroup", key, but={Faults.BAD_NAME})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,20 @@ def test_a_wanted_service_is_deployed_changed_stopped_and_deleted(
     assert not list((host.folder / "services.d").iterdir())
     assert not list((host.folder / "logs").iterdir())
     assert not list((host.folder / "bundles").iterdir())
+
+
+def test_a_stopped_service_of_a_moved_installation_starts_again(host: Machine, bundle: Bundle) -> None:
+    backend, key = host.backend, "colours.moved"
+    backend.wait("moved", "ready", backend.want("moved", bundle))
+    backend.wait("moved", "stopped", backend.want("moved", desired="stopped"))
+    file = host.folder / "services.d" / f"{key}.conf"
+    file.write_text(file.read_text().replace(sys.executable, "/moved/python"))
+    host.supervisor.remove(key)  # as after a restart, supervisord knows what the old installation wrote
+    host.supervisor.add(key)
+    report = backend.wait("moved", "ready", backend.want("moved", desired="running"))
+    assert labels(predict(report).json())[0] == "red@1"
+    assert "/moved/python" not in file.read_text()
+    backend.wait("moved", "deleted", backend.want("moved", desired="deleted"))
 
 
 def test_two_services_of_one_name_do_not_meet(host: Machine, bundle: Bundle, second_bundle: Bundle) -> None:
