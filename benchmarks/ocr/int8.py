@@ -50,7 +50,8 @@ def scores(
     data: Mapping[str, bytes],
 ) -> str:
     """F1 and the like on hidden images, as cells."""
-    predictor = assembled(model, *networks)
+    detector, recogniser = networks
+    predictor = assembled(model, detector, recogniser)
     answers = [predictor.predict([images.decode(data[one.key])])[0] for one in hidden]
     metrics = evaluate(hidden, answers).metrics
     return " | ".join(f"{metrics[name]:.4f}" for name in SHOWN)

@@ -64,7 +64,7 @@ def pairs(example: Example, prediction: Prediction) -> list[Pair]:
         size, np.float32
     )
     counted = [region for region in example.regions if not region.ignored]
-    matched = _assign(geometry.overlaps(geometry.quads(counted), found))
+    matched = located(geometry.quads(counted), found)
     hidden = geometry.quads([region for region in example.regions if region.ignored])
     inside = geometry.intersections(found, hidden).sum(1)
     covered = inside > _WITHIN_IGNORED * np.maximum(geometry.areas(found), 1e-9)
@@ -88,8 +88,9 @@ def _truth(region: Region) -> str | None:
     return normalise(region.text or "") or None
 
 
-def _assign(overlap: geometry.Areas) -> dict[int, int]:
-    """Row -> column, the best first."""
+def located(marked: geometry.Quads, found: geometry.Quads) -> dict[int, int]:
+    """Place of each marked text (n, 4, 2) that is found -> place of the found one (m, 4, 2)."""
+    overlap = geometry.overlaps(marked, found)
     rows, columns = np.nonzero(overlap >= IOU)
     order = np.argsort(-overlap[rows, columns], kind="stable")
     result: dict[int, int] = {}

@@ -318,16 +318,30 @@ def test_a_reader_that_writes_as_people_do_is_better_than_one_that_guesses_a_let
     assert ranked(0.80, 0.45, errors=0.05) > ranked(0.80, 0.45)
 
 
-def test_a_box_that_was_found_teaches_the_text_of_the_one_region_that_it_holds() -> None:
+def test_a_box_that_was_found_teaches_the_texts_of_the_regions_that_it_holds() -> None:
     regions = tuple(
         Region(tuple((float(x), float(y)) for x, y in corners), text)
         for corners, text in ((box(10, 10, 60, 30), "left"), (box(62, 10, 112, 30), "right"))
     )
     example = replace(page(0)[0], regions=(*regions, replace(regions[0], ignored=True)))
     boxes = np.array([box(8, 9, 61, 32), box(8, 9, 114, 32), box(70, 10, 112, 30), box(150, 50, 200, 80)])
-    (only,) = texts_in(4, example, boxes)
-    assert (only.page, only.text) == (4, "left") and (only.corners == boxes[0]).all()
+    one, both = texts_in(4, example, boxes)
+    assert (one.page, one.text) == (4, "left") and (one.corners == boxes[0]).all()
+    assert (both.page, both.text) == (4, "left right") and (both.corners == boxes[1]).all()
     assert texts_in(0, example, boxes[:0]) == []
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_regions_of_a_found_box_are_read_along_it_and_not_one_above_the_other(turned: bool) -> None:
+    corners = (box(62, 10, 112, 30), box(10, 11, 60, 31), box(10, 60, 60, 80), box(10, 84, 60, 104))
+    regions = tuple(
+        Region(tuple((float(x), float(y)) for x, y in one), text)
+        for one, text in zip(corners, ("B", "A", "C", "D"), strict=True)
+    )
+    example = replace(page(0)[0], regions=regions)
+    boxes = np.stack([box(8, 8, 114, 33), box(8, 58, 62, 106), box(8, 8, 400, 33)])
+    (only,) = texts_in(0, example, np.roll(boxes, 2, axis=1) if turned else boxes)
+    assert only.text == ("B A" if turned else "A B")
 
 
 def side_of(width: int, height: int, text_height: float) -> pages.Pages:

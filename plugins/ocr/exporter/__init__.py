@@ -27,7 +27,7 @@ from plugins.ocr.bases.ppocr import PPOCRDetector, PPOCRRecogniser
 from plugins.ocr.predictor.detection import Sides, Thresholds
 from plugins.ocr.predictor.network import open_network
 
-DETECTOR, RECOGNISER = "detector.onnx", "recogniser.onnx"
+DETECTOR, RECOGNISER, BREAKS = "detector.onnx", "recogniser.onnx", "breaks.onnx"
 WEIGHTS = "weights.safetensors"
 _TOLERANCE = 1e-4
 WIDEST, TURN_BELOW, LEAST_CONFIDENCE = 2_400, 0.9, 0.5
@@ -48,7 +48,7 @@ def export(
     """Write both networks and `weights.safetensors` (names begin with `detector.` and `recogniser.`); the
     `Draft.model` that opens them.
 
-    A found text is read with `margin`, times its height, more at both ends. Texts read with less than
+    A found line is read with `margin`, times its height, more at both ends. Texts read with less than
     `least_confidence` are not answered; those read with less than `turn_below` are read upside down as well.
 
     Raises `PluginError`: `disk_full`, or `export_differs` when a file answers otherwise than its network.
@@ -84,6 +84,15 @@ def export(
     for network, said in ((detector, model["detector"]), (recogniser, model["recogniser"])):
         _compare(network, folder, said)
     return model
+
+
+def divided(model: Mapping[str, Any], folder: Path, breaks: bytes) -> Mapping[str, Any]:
+    """The same draft with lines divided where `breaks` says so, the graph that `plugins.ocr.trainer.breaks`
+    learns. Raises `PluginError` (`disk_full`).
+    """
+    with whole_file(folder / BREAKS) as stream:
+        stream.write(breaks)
+    return {**model, "breaks": {"file": BREAKS}}
 
 
 def write_weights(detector: Detector, recogniser: Recogniser, path: Path) -> None:

@@ -2,13 +2,13 @@
 
 An image is looked at in the size that `detection.Sides` says, in overlapping parts if it is large. What is
 found is cut out along its own direction, read in batches of like width (no line is squeezed; those too long
-for one look are split at a gap), read upside down as well where that is in doubt, and answered in reading
-order (see `order`).
+for one look are split at a gap), read upside down as well where that is in doubt, divided where it is several
+texts (see `breaks`), and answered in reading order (see `order`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ import numpy as np
 from plugins.contract import DecodedImage, Output, PluginError, Prediction, Region
 from plugins.ocr import geometry
 from plugins.ocr.predictor import detection
+from plugins.ocr.predictor.breaks import Breaks, Line, open_breaks
 from plugins.ocr.predictor.detection import Map, Sides, Thresholds
-from plugins.ocr.predictor.lines import Reader, along_the_line, crop, widened
+from plugins.ocr.predictor.lines import Reader, Reading, along_the_line, crop, widened
 from plugins.ocr.predictor.network import Floats, Network, Pixels, open_network
 from plugins.ocr.predictor.order import reading_order
 
@@ -43,10 +44,11 @@ class OcrPredictor:
         *,
         margin: float,
         least_confidence: float,
+        breaks: Breaks | None = None,
     ) -> None:
         self._detector, self._reader = detector, reader
         self.sides, self.thresholds = sides, thresholds
-        self.margin, self.least_confidence = margin, least_confidence
+        self.margin, self.least_confidence, self.breaks = margin, least_confidence, breaks
 
     @property
     def wanted_side(self) -> None:
@@ -55,7 +57,11 @@ class OcrPredictor:
 
     def predict(self, images: Sequence[DecodedImage]) -> list[Prediction]:
         """The texts of each image in reading order. Raises `PluginError`."""
-        return [Prediction(self._texts(pixels(image))) for image in images]
+        return [Prediction(tuple(self._texts(pixels(image)))) for image in images]
+
+    def _texts(self, image: Pixels) -> list[Output]:
+        quads, _ = self.detect(image)
+        return self.read_found(image, quads)
 
     def detect(self, image: Pixels) -> tuple[detection.Quads, Floats]:
         """Corners (n, 4, 2) of the texts in pixels, and how probable each is (n)."""
@@ -83,18 +89,31 @@ class OcrPredictor:
         its reading does. `margin`, times the height, is how far beyond both ends of a box the text is looked
         for.
         """
-        height, width = image.shape[:2]
-        outputs = []
+        return [
+            _output(image, line.corners, line.reading) for line in self.lines(image, quads, margin=margin)
+        ]
+
+    def lines(self, image: Pixels, quads: detection.Quads, *, margin: float) -> Iterator[Line]:
+        """These boxes as they are read; see `read_boxes`."""
         for start in range(0, len(quads), _CROPS):
             some = [along_the_line(one) for one in np.asarray(quads[start : start + _CROPS], np.float32)]
-            crops = [crop(image, widened(one, margin), self._reader.height) for one in some]
+            around = [widened(one, margin) for one in some]
+            crops = [crop(image, one, self._reader.height) for one in around]
             downwards = [abs(one[1, 0] - one[0, 0]) < abs(one[1, 1] - one[0, 1]) for one in some]
-            for corners, reading in zip(some, self._reader.read(crops, downwards), strict=True):
-                placed = np.roll(corners, -2, axis=0) if reading.turned else corners
-                fractions = (placed / np.array([width, height], np.float32)).clip(0, 1).tolist()
-                pos = tuple((float(x), float(y)) for x, y in fractions)
-                outputs.append(Output(reading.text, reading.conf, pos))
-        return outputs
+            for place, reading in enumerate(self._reader.read(crops, downwards)):
+                line = Line(some[place], around[place], crops[place], reading)
+                yield _turned(line) if reading.turned else line
+
+    def read_found(self, image: Pixels, quads: detection.Quads) -> list[Output]:
+        """The texts in the boxes (n, 4, 2; pixels) that were found in an image, in reading order: a line that
+        is several texts is divided, and what is read with too little confidence is left out.
+        """
+        texts: list[tuple[detection.Quads, Reading]] = []
+        for line in self.lines(image, quads, margin=self.margin):
+            texts += self.breaks.divide(line) if self.breaks else [(line.corners, line.reading)]
+        order = reading_order(np.array([corners for corners, _ in texts], np.float32).reshape(-1, 4, 2))
+        outputs = [_output(image, *texts[place]) for place in order]
+        return [one for one in outputs if one.label and one.conf >= self.least_confidence]
 
     def _better(self, image: Pixels, drawn: detection.Quads, as_drawn: Output) -> Output:
         """The texts that are found inside of what was drawn, where they are read more surely than it is."""
@@ -118,15 +137,17 @@ class OcrPredictor:
         text = " ".join(one.label for one in texts)
         return Output(text, conf, as_drawn.pos) if conf > as_drawn.conf else as_drawn
 
-    def _texts(self, image: Pixels) -> tuple[Output, ...]:
-        quads, _ = self.detect(image)
-        outputs = self.read_boxes(image, quads, margin=self.margin)
-        order = reading_order(quads)
-        return tuple(
-            outputs[place]
-            for place in order
-            if outputs[place].label and outputs[place].conf >= self.least_confidence
-        )
+
+def _turned(line: Line) -> Line:
+    """A line whose reading begins at the other end."""
+    corners, around = (np.roll(one, -2, axis=0) for one in (line.corners, line.around))
+    return Line(corners, around, np.ascontiguousarray(line.pixels[::-1, ::-1]), line.reading)
+
+
+def _output(image: Pixels, corners: detection.Quads, reading: Reading) -> Output:
+    height, width = image.shape[:2]
+    fractions = (corners / np.array([width, height], np.float32)).clip(0, 1).tolist()
+    return Output(reading.text, reading.conf, tuple((float(x), float(y)) for x, y in fractions))
 
 
 def pixels(image: DecodedImage) -> Pixels:
@@ -140,13 +161,15 @@ def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> O
         detector, recogniser = (
             open_network(folder, model[name], threads=threads) for name in ("detector", "recogniser")
         )
-        return assembled(model, detector, recogniser)
+        return assembled(model, detector, recogniser, open_breaks(folder, model))
     except Exception as error:  # a damaged bundle: missing keys, other types, what ONNX Runtime raises
         raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
 
 
-def assembled(model: Mapping[str, Any], detector: Network, recogniser: Network) -> OcrPredictor:
-    """The predictor of these two networks with the thresholds and sides of a model; raises whatever damaged
+def assembled(
+    model: Mapping[str, Any], detector: Network, recogniser: Network, breaks: Breaks | None = None
+) -> OcrPredictor:
+    """The predictor of these networks with the thresholds and sides of a model; raises whatever damaged
     values make their readers raise.
     """
     finding, reading, characters = model["detector"], model["recogniser"], model["vocabulary"]
@@ -162,4 +185,5 @@ def assembled(model: Mapping[str, Any], detector: Network, recogniser: Network) 
         detection.thresholds_of(finding),
         margin=float(reading["margin"]),
         least_confidence=float(reading["least_confidence"]),
+        breaks=breaks,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import cv2
@@ -26,12 +26,37 @@ _SPACE = 0.2  # times the height: a gap from which on it is a space
 
 
 @dataclass(frozen=True)
+class Letter:
+    """One character, its middle in pixels from where its line begins, and its probability."""
+
+    text: str
+    place: float
+    conf: float
+
+
+@dataclass(frozen=True)
 class Reading:
-    """What a line says, with the mean probability of its characters; `turned` if it was read upside down."""
+    """What a line says, with the mean probability of its characters; `turned` if it was read upside down. Its
+    `letters` may begin and end with spaces, which the text does not.
+    """
 
     text: str
     conf: float
     turned: bool = False
+    letters: tuple[Letter, ...] = ()
+
+    @classmethod
+    def of(cls, letters: Sequence[Letter]) -> Reading:
+        """What these letters say."""
+        conf = float(np.mean([one.conf for one in letters])) if letters else 0.0
+        text = "".join(one.text for one in letters).strip()
+        return cls(text, min(max(conf, 0.0), 1.0), letters=tuple(letters))
+
+    def between(self, start: float, end: float) -> Reading:
+        """What stands between these pixels."""
+        return replace(
+            Reading.of([one for one in self.letters if start <= one.place < end]), turned=self.turned
+        )
 
 
 def along_the_line(corners: Quads) -> Quads:
@@ -114,19 +139,19 @@ class Reader:
         for place, one in zip(doubtful, turned, strict=True):
             lead = 0.0 if downwards[place] else _RARE
             if one.text and one.conf > upright[place].conf + lead:
-                upright[place] = Reading(one.text, one.conf, True)
+                upright[place] = replace(one, turned=True)
         return upright
 
     def _lines(self, crops: Sequence[Pixels]) -> list[Reading]:
         """Lines that are too long for one look are split where nothing is written."""
         parts: list[Pixels] = []
-        joints: list[list[str]] = []
+        joints: list[tuple[list[str], list[int]]] = []
         for one in crops:
             pieces, gaps = split(one, self._widest)
             parts += pieces
-            joints.append(gaps)
+            joints.append((gaps, [piece.shape[1] for piece in pieces]))
         answers = iter(self._pieces(parts))
-        return [_joined([next(answers) for _ in range(len(gaps) + 1)], gaps) for gaps in joints]
+        return [_joined([next(answers) for _ in widths], gaps, widths) for gaps, widths in joints]
 
     def _pieces(self, crops: Sequence[Pixels]) -> list[Reading]:
         answers = [Reading("", 0.0)] * len(crops)
@@ -136,21 +161,26 @@ class Reader:
             rows = np.full((len(batch), self.height, widest, 3), _GREY, np.uint8)
             for row, place in zip(rows, batch, strict=True):
                 row[:, : crops[place].shape[1]] = crops[place]
-            for place, answer in zip(batch, self.decoded(self.network.run(rows)), strict=True):
+            for place, answer in zip(batch, self.decoded(self.network.run(rows), widest), strict=True):
                 answers[place] = answer
         return answers
 
-    def decoded(self, probabilities: Floats) -> Iterator[Reading]:
-        """(n, steps, classes) -> the most probable path of each, repetitions and blanks (class 0) left out
-        (Graves et al. 2006, CTC, best path decoding).
+    def decoded(self, probabilities: Floats, width: int) -> Iterator[Reading]:
+        """(n, steps, classes) of lines of `width` pixels -> the most probable path of each, repetitions and
+        blanks (class 0) left out (Graves et al. 2006, CTC, best path decoding).
         """
         best = probabilities.argmax(2)
         certain = np.take_along_axis(probabilities, best[:, :, None], 2)[:, :, 0]
         new = np.diff(best, axis=1, prepend=0) != 0
+        places = (np.arange(best.shape[1]) + 0.5) * width / max(best.shape[1], 1)
         for path, values, kept in zip(best, certain, new & (best != 0), strict=True):
-            text = "".join(self._characters[path[kept]].tolist())
-            conf = float(values[kept].mean()) if kept.any() else 0.0
-            yield Reading(text.strip(), min(max(conf, 0.0), 1.0))
+            some = zip(
+                self._characters[path[kept]].tolist(),
+                places[kept].tolist(),
+                values[kept].tolist(),
+                strict=True,
+            )
+            yield Reading.of([Letter(*one) for one in some])
 
 
 def split(line: Pixels, widest: int) -> tuple[list[Pixels], list[str]]:
@@ -186,13 +216,18 @@ def _quietest(flat: npt.NDArray[np.bool_], contrast: Floats, start: int) -> int:
     return int(runs[(runs[:, 1] - runs[:, 0]).argmax()].mean())
 
 
-def _joined(readings: Sequence[Reading], gaps: Sequence[str]) -> Reading:
+def _joined(readings: Sequence[Reading], gaps: Sequence[str], widths: Sequence[int]) -> Reading:
+    """One line of pieces of these widths, with what stands between them."""
     if not gaps:
         return readings[0]
-    text = readings[0].text
-    for gap, one in zip(gaps, readings[1:], strict=True):
+    text, letters, start = "", list[Letter](), 0
+    for gap, one, width in zip(["", *gaps], readings, widths, strict=True):
         text += gap + one.text
+        letters += [Letter(gap, float(start), 1.0)] if gap else []
+        letters += [replace(letter, place=letter.place + start) for letter in one.letters]
+        start += width
     lengths = np.array([len(one.text) for one in readings], np.float64)
     if not lengths.sum():
         return Reading("", 0.0)
-    return Reading(text.strip(), float(np.average([one.conf for one in readings], weights=lengths)))
+    conf = float(np.average([one.conf for one in readings], weights=lengths))
+    return Reading(text.strip(), conf, letters=tuple(letters))

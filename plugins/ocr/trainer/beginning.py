@@ -26,7 +26,7 @@ from plugins.ocr.trainer.pages import Text
 from plugins.ocr.trainer.previous import Former, effort, former
 
 SCRATCH_TEXTS = 20_000  # docTR's own recognisers have learned from millions; with less nothing is read
-_LEFT_OVER = 0.08  # share of the time for thresholds, export and comparison
+_LEFT_OVER = 0.12  # share of the time for thresholds, breaks, export and comparison
 _SHOWN = 20  # characters named in a line of the log
 
 

@@ -12,20 +12,42 @@ from plugins.ocr.matching import IOU
 from plugins.ocr.text import normalise
 from plugins.ocr.trainer.pages import Text
 
-_COVERED = 0.85  # share of the marked region's area: a box that cuts letters off would teach to invent them
+_COVERED = 0.85  # share of a marked region's area: a box that cuts letters off would teach to invent them
+_FILLED = 0.5  # share of a box of several texts that is theirs
+_ASIDE = 0.5  # of their height: how far across the line texts side by side may lie apart
 
 
 def texts_in(page: int, example: Example, boxes: geometry.Quads) -> list[Text]:
-    """The boxes (n, 4, 2), in pixels of the upright image, that hold the text of a marked region and of no
-    other, with that text.
+    """The boxes (n, 4, 2), in pixels of the upright image, that hold marked regions wholly and no part of
+    others, with what stands there; several regions have to lie side by side.
     """
     regions = [one for one in example.regions if not one.ignored and normalise(one.text or "")]
     marked = geometry.quads(regions)
+    shared = geometry.intersections(boxes, marked)
+    covered = shared / np.maximum(geometry.areas(marked), 1e-9)[None]
+    filled = shared.sum(1) / np.maximum(geometry.areas(boxes), 1e-9)
     overlap = geometry.overlaps(boxes, marked)
-    covered = geometry.intersections(boxes, marked) / np.maximum(geometry.areas(marked), 1e-9)[None]
-    fits = (overlap >= IOU) & (covered >= _COVERED)
-    alone = (covered > 1 - _COVERED).sum(1) == 1  # no letters of a neighbour either
-    return [
-        Text(page, boxes[box], normalise(regions[place].text or ""))
-        for box, place in zip(*(places.tolist() for places in np.nonzero(fits & alone[:, None])), strict=True)
-    ]
+    found = []
+    for box, corners in enumerate(boxes):
+        inside = np.flatnonzero(covered[box] > 1 - _COVERED)
+        if not len(inside) or (covered[box][inside] < _COVERED).any():
+            continue
+        if len(inside) == 1 and overlap[box, inside[0]] < IOU:
+            continue
+        order = _side_by_side(corners, marked[inside]) if len(inside) > 1 else [0]
+        if order and (len(inside) == 1 or filled[box] >= _FILLED):
+            said = [normalise(regions[inside[place]].text or "") for place in order]
+            found.append(Text(page, corners, " ".join(said)))
+    return found
+
+
+def _side_by_side(box: geometry.Quads, marked: geometry.Quads) -> list[int]:
+    """The texts (n, 4, 2) of a box in the direction of its reading; none if some lie above others."""
+    width, height = geometry.sides(box)
+    along = (box[1] - box[0]) / max(width, 1e-6)
+    across = (box[3] - box[0]) / max(height, 1e-6)
+    middles = marked.mean(1) - box.mean(0)
+    heights = [geometry.sides(one)[1] for one in marked]
+    if np.ptp(middles @ across) > _ASIDE * min(heights):
+        return []
+    return [int(place) for place in np.argsort(middles @ along, kind="stable")]

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from plugins.contract import Example, Output, Prediction, TrainingContext
+from plugins.contract import Example, Prediction, TrainingContext
 from plugins.fitting import Score
 from plugins.images import ImageError
 from plugins.ocr import exporter, geometry
@@ -17,6 +17,7 @@ from plugins.ocr.augment import Pixels
 from plugins.ocr.bases import Detector, Recogniser
 from plugins.ocr.evaluate import HEADLINE, evaluate
 from plugins.ocr.predictor import OcrPredictor, Sides, Thresholds
+from plugins.ocr.predictor.breaks import Breaks
 from plugins.ocr.predictor.detection import Map, probabilities, quadrilaterals
 from plugins.ocr.predictor.lines import Reader
 from plugins.ocr.predictor.network import Network
@@ -98,16 +99,19 @@ class Judge:
         return shrink_ratio(maps, marked, thresholds)
 
     def metrics(
-        self, maps: Sequence[Map], recogniser: Recogniser, thresholds: Thresholds
+        self,
+        maps: Sequence[Map],
+        recogniser: Recogniser,
+        thresholds: Thresholds,
+        breaks: Breaks | None = None,
     ) -> Mapping[str, float]:
         """The metrics of `plugins.ocr.evaluate` for these maps and that recogniser. Raises `Interrupted`."""
-        predictor = self._predictor(recogniser, thresholds)
+        predictor = self.predictor(None, recogniser, thresholds, breaks)
         answers = []
         for (_, pixels, _), one in zip(self.pictures, maps, strict=True):
             self._go_on()
             quads, _ = quadrilaterals(one, thresholds)
-            outputs = predictor.read_boxes(pixels, quads, margin=predictor.margin)
-            answers.append(Prediction(_sure(outputs, predictor.least_confidence)))
+            answers.append(Prediction(tuple(predictor.read_found(pixels, quads))))
         return evaluate([example for example, _, _ in self.pictures], answers).metrics
 
     def of_detector(self, detector: Detector, recogniser: Recogniser) -> Score:
@@ -153,18 +157,26 @@ class Judge:
         content = graph or _graph(network)
         return Network(content, network.input.to_json(), threads=max(1, self.context.threads))
 
-    def _predictor(self, recogniser: Recogniser, thresholds: Thresholds) -> OcrPredictor:
+    def predictor(
+        self,
+        detector: Detector | None,
+        recogniser: Recogniser,
+        thresholds: Thresholds,
+        breaks: Breaks | None = None,
+    ) -> OcrPredictor:
+        """These networks as they will serve; without a detector it only reads."""
         network = self._network(recogniser)
         reader = Reader(
             network, recogniser.characters, widest=exporter.WIDEST, turn_below=exporter.TURN_BELOW
         )
         return OcrPredictor(
-            network,  # not asked: the maps are there already
+            self._network(detector) if detector else network,
             reader,
             self.sides,
             thresholds,
             margin=exporter.MARGIN,
             least_confidence=exporter.LEAST_CONFIDENCE,
+            breaks=breaks,
         )
 
 
@@ -185,10 +197,6 @@ def score(metrics: Mapping[str, float]) -> Score:
     both = 0.5 * (metrics[HEADLINE] + metrics["end_to_end_f1_strict"])
     value = both + 1e-3 * (metrics["detection_f1"] - metrics["character_error_rate"])
     return Score(value, {f"validation_{name}": metrics[name] for name in _REPORTED})
-
-
-def _sure(outputs: Sequence[Output], least: float) -> tuple[Output, ...]:
-    return tuple(one for one in outputs if one.label and one.conf >= least)
 
 
 def _marked(example: Example, share: float, *, ignored: bool) -> geometry.Quads:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plugins.contract import TrainingContext
+from plugins.ocr import geometry
 from plugins.ocr.augment import Policy
 from plugins.ocr.bases import Detector, Recogniser
 from plugins.ocr.predictor import Thresholds
@@ -29,6 +30,8 @@ _FOUND_SHARE = 0.15  # of the recogniser's time that this may take
 _SIDE, _BATCH = 544, 4  # of the patches that finding text is trained on
 _DETECTOR_RATE, _RECOGNISER_RATE = 1e-4, 1e-4  # see benchmarks/ocr.md
 _CALM = 0.5  # share of these rates when a model is gone on from: what holds already shall not be shaken
+Found = dict[int, geometry.Quads]  # place of an image -> corners in pixels of the upright original
+
 _UNBOUNDED = 10_000  # epochs, where the time ends the training
 _DEFAULT = 5  # epochs where nothing ends it
 
@@ -45,6 +48,7 @@ class Stages:
     judge: Judge
     began: Beginning
     new_characters: bool = False  # rows of the recogniser's last layer that nothing has been learned for
+    found: tuple[Pages, Found] | None = None  # where the trained detector was asked for texts to learn from
 
     def find(self) -> None:
         """Train the detector."""
@@ -116,6 +120,7 @@ class Stages:
         some = Judge(self.context, self.side.some(count), self.judge.sides)
         examples = some.side.examples
         boxes = some.boxes(self.detector, thresholds)
+        self.found = some.side, dict(boxes)
         texts = [text for place, quads in boxes for text in texts_in(place, examples[place], quads)]
         self.context.fact("found_texts", len(texts))
         found = self._lines(some.side, texts, scratch / "found.bin", turning=turned)
