@@ -30,7 +30,7 @@ def onnx_file(archive: Path, name: str, precision: Precision) -> bytes:
             raise ModelInvalid(f"the bundle of model {name!r} holds no ONNX file")
         if len(parts := _parts(manifest["model"])) > 1:
             raise ModelInvalid(
-                f"model {name!r} is made of {' and '.join(parts)}, and one alone is not the model; export "
+                f"model {name!r} is made of {', '.join(parts)}, and one alone is not the model; export "
                 "the bundle instead (`--format bundle`), which has all and says how they go together"
             )
         if precision == "served":

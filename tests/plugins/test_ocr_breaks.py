@@ -138,6 +138,22 @@ def test_trees_answer_alike_in_a_service() -> None:
     assert np.allclose(answer[:, 0], model.predict_proba(unseen)[:, 1], atol=1e-5)
 
 
+def test_where_every_word_is_marked_some_width_divides() -> None:
+    seen = learned_from(8)
+    for one in seen:
+        one.lines = [(found, spans, np.ones(2, np.int64)) for found, spans, _ in one.lines]
+        one.marked = np.array(
+            [box for found, spans, _ in one.lines for box, _ in pieces(found, spans.spans)], np.float32
+        )
+    judge = learn(seen, 0)
+    assert judge is not None and judge.after > 0.98 and judge.before < 0.7
+    divider, other = Breaks(judge.graph), line((10, "Net"), (88, "sum"), (272, ":"))
+    assert [said.text for _, said in divider.divide(other)] == ["Net", "sum", ":"]
+    narrow = gaps(other).values
+    narrow[:, :3] -= narrow[:, :1]
+    assert (divider.probabilities(narrow) < 0.5).all()
+
+
 def form(number: int, split: Split = "train") -> tuple[Example, bytes]:
     """A page of lines whose last colon is marked as a text of its own."""
     texts, regions = [], []

@@ -24,7 +24,7 @@ from plugins.ocr.predictor.lines import Quads, Reading
 from plugins.ocr.predictor.network import Floats, Pixels
 
 LEAST = 0.2  # times the line's height: narrower gaps are those between letters
-FEATURES = 27
+FEATURES, WIDTHS = 27, 3  # values known of a gap; the first ones grow with its width
 _INK = 0.35  # share of a line's usual contrast from which on something is written in a column
 _USUAL = 90  # percentile of the columns' contrast
 _EDGE = 0.1  # of the height, above and below: neighbouring lines and rules reach into a box there

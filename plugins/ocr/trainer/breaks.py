@@ -20,7 +20,7 @@ from plugins.images import ImageError
 from plugins.ocr import geometry
 from plugins.ocr.matching import located
 from plugins.ocr.predictor import OcrPredictor
-from plugins.ocr.predictor.breaks import DIVIDED, Gaps, Line, gaps, pieces
+from plugins.ocr.predictor.breaks import DIVIDED, WIDTHS, Gaps, Line, gaps, pieces
 from plugins.ocr.predictor.detection import quadrilaterals
 from plugins.ocr.trainer.pages import Pages
 from plugins.ocr.trainer.trees import graph
@@ -29,7 +29,7 @@ MOST_PAGES = 150
 GAIN = 0.002  # of detection F1 on images not learned from, below which lines stay as they are found
 _TREES, _DEPTH, _RATE, _SHARE, _LEAF = 100, 4, 0.06, 0.7, 5  # see benchmarks/ocr.md
 _FOLDS = 4
-_FEWEST = 20  # gaps of each kind
+_FEWEST = 20  # gaps between two texts
 _BESIDE = 1 / 12  # of the height: how far beside a gap a text has to be marked to be its neighbour
 
 Classes = npt.NDArray[np.int64]
@@ -86,9 +86,11 @@ def look(
 def _seen(example: Example, scale: np.float32, lines: Sequence[Line]) -> Seen:
     """Ignored regions count here: what is hardly legible is no less a text of its own."""
     one = Seen(geometry.quads(example.regions) * scale)
+    low, high = one.marked.min(1), one.marked.max(1)
     for line in lines:
         spans = gaps(line)
-        one.lines.append((line, spans, _classes(line, spans, one.marked)))
+        near = ((low <= line.around.max(0)) & (high >= line.around.min(0))).all(1)
+        one.lines.append((line, spans, _classes(line, spans, one.marked[near])))
     return one
 
 
@@ -118,25 +120,33 @@ def _at(line: Line, share: float, marked: geometry.Quads) -> set[int]:
 
 def learn(seen: Sequence[Seen], seed: int) -> Learned | None:
     """A judge of gaps from these images; None where there is too little to learn from, or nothing to gain."""
-    if min(np.bincount(_known(seen)[1], minlength=2)) < _FEWEST or len(seen) < _FOLDS:
+    if (_known(seen)[1] == _SEVERAL).sum() < _FEWEST or len(seen) < _FOLDS:
         return None
     before, after = Counts(), Counts()
     for fold in range(_FOLDS):
         inside = [one for place, one in enumerate(seen) if place % _FOLDS != fold]
         outside = [one for place, one in enumerate(seen) if place % _FOLDS == fold]
-        values, classes = _known(inside)
-        if len(set(classes.tolist())) < 2:
+        judge = _judge(inside, seed)
+        if judge is None:
             return None
-        judge = _boosting(seed).fit(values, classes)
         for one in outside:
             before.add(one, None)
             after.add(one, judge)
-    if after.f1 - before.f1 < GAIN:
+    judge = _judge(seen, seed)
+    if judge is None or after.f1 - before.f1 < GAIN:
         return None
-    return Learned(graph(_boosting(seed).fit(*_known(seen))), before.f1, after.f1)
+    return Learned(graph(judge), before.f1, after.f1)
 
 
-def _boosting(seed: int) -> GradientBoostingClassifier:
+def _judge(seen: Sequence[Seen], seed: int) -> GradientBoostingClassifier | None:
+    """None where no gap lies between two texts."""
+    values, classes = _known(seen)
+    if not (classes == _SEVERAL).any():
+        return None
+    if (classes == _ONE).sum() < _FEWEST:  # every word is a text of its own: what divides them is some width
+        narrow = values.copy()
+        narrow[:, :WIDTHS] -= narrow[:, :1]
+        values, classes = np.concatenate([values, narrow]), np.append(classes, np.full(len(narrow), _ONE))
     return GradientBoostingClassifier(
         n_estimators=_TREES,
         max_depth=_DEPTH,
@@ -145,7 +155,7 @@ def _boosting(seed: int) -> GradientBoostingClassifier:
         max_features=0.5,
         min_samples_leaf=_LEAF,
         random_state=seed,
-    )
+    ).fit(values, classes)
 
 
 def _known(seen: Sequence[Seen]) -> tuple[npt.NDArray[np.float32], Classes]:
