@@ -25,7 +25,7 @@ from plugins.ocr.predictor.detection import quadrilaterals
 from plugins.ocr.trainer.pages import Pages
 from plugins.ocr.trainer.trees import graph
 
-MOST_PAGES = 150
+MOST_PAGES = 100
 GAIN = 0.002  # of detection F1 on images not learned from, below which lines stay as they are found
 _TREES, _DEPTH, _RATE, _SHARE, _LEAF = 100, 4, 0.06, 0.7, 5  # see benchmarks/ocr.md
 _FOLDS = 4
