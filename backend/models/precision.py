@@ -29,9 +29,10 @@ def onnx_file(archive: Path, name: str, precision: Precision) -> bytes:
         if not files:
             raise ModelInvalid(f"the bundle of model {name!r} holds no ONNX file")
         if len(parts := _parts(manifest["model"])) > 1:
+            made_of = f"{', '.join(parts[:-1])} and {parts[-1]}"
             raise ModelInvalid(
-                f"model {name!r} is made of {', '.join(parts)}, and one alone is not the model; export "
-                "the bundle instead (`--format bundle`), which has all and says how they go together"
+                f"model {name!r} is made of {made_of}, and one alone is not the model; export the bundle "
+                "instead (`--format bundle`), which has all and says how they go together"
             )
         if precision == "served":
             chosen = [manifest["model"].get("file")]
