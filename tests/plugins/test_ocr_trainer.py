@@ -160,7 +160,9 @@ def test_looking_for_texts_takes_a_small_share_of_the_time_to_read(tmp_path: Pat
     made = context(tmp_path)
     side = pages.pages(made, "train")
     detector, recogniser = TinyDetector(), TinyRecogniser(("A", " "))
-    began = Beginning(after_detector=900.0, after_recogniser=100.0, page_seconds=10.0, metrics={})
+    began = Beginning(
+        after_detector=900.0, after_recogniser=100.0, for_breaks=20.0, page_seconds=10.0, metrics={}
+    )
     stages = Stages(made, side, [], detector, recogniser, Judge(made, side), began)
     assert stages.found_in() == 100  # without a time budget
     made.budget = 600.0

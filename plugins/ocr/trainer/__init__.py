@@ -29,7 +29,7 @@ from plugins.ocr.trainer.stages import Found, Stages
 # What networks are judged on while training; the evaluation takes all.
 _JUDGED_TEXTS, _JUDGED_IMAGES = 500, 100
 TRAINED = "trained networks"
-_FOR_BREAKS, _LEAST_FOR_BREAKS = 0.5, 5.0  # share of the time that is left, and seconds
+_UNHURRIED = 2.0  # of the time foreseen: texts may have to be looked for, and some pages hold more of them
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,15 @@ def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
 
 
 def _divided(stages: Stages, kept: Kept) -> Kept:
-    """With lines divided where the labels divide them, if that can be learned in half of the time that is
-    left and the validation images do not come out worse by it.
+    """With lines divided where the labels divide them, if that can be learned and the validation images do
+    not come out worse by it.
     """
     context, judge = stages.context, stages.judge
     side, found = stages.side.some(breaks.MOST_PAGES), Found()
     if kept.name == TRAINED and stages.found is not None:
         side, found = stages.found
-    seconds = max(_FOR_BREAKS * context.time_left(), _LEAST_FOR_BREAKS)
     predictor = judge.predictor(kept.detector, kept.recogniser, kept.thresholds)
+    seconds = _UNHURRIED * stages.began.for_breaks
     seen = breaks.look(side, predictor, found, seconds, context.should_stop)
     learned = breaks.learn(seen, context.params.seed)
     if learned is None:
@@ -149,6 +149,7 @@ def _divided(stages: Stages, kept: Kept) -> Kept:
                 f"validation {after[HEADLINE]:.1%} instead of {before[HEADLINE]:.1%}."
             )
             return divided
+        context.log("To divide lines as the labels do makes the validation images worse: they stay as found.")
     return kept
 
 

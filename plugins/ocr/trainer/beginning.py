@@ -20,25 +20,29 @@ from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Thresholds
 from plugins.ocr.targets import SHRINK
 from plugins.ocr.text import other_case, vocabulary
+from plugins.ocr.trainer.breaks import MOST_PAGES
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.judging import Judge, score
 from plugins.ocr.trainer.pages import Text
 from plugins.ocr.trainer.previous import Former, effort, former
 
 SCRATCH_TEXTS = 20_000  # docTR's own recognisers have learned from millions; with less nothing is read
-_LEFT_OVER = 0.12  # share of the time for thresholds, breaks, export and comparison
+_LEFT_OVER = 0.08  # share of the time for thresholds, export and comparison
+_FOR_BREAKS = 0.1  # share that learning where lines are divided may take at most
 _SHOWN = 20  # characters named in a line of the log
 
 
 @dataclass(frozen=True)
 class Beginning:
     """Seconds of the time budget that are left when the detector and when the recogniser are trained, those
-    that looking for text in an image takes, and metrics, thresholds and the detector's `shrink` ratio of the
-    networks that are begun with: those of the model `parent`, or pretrained ones.
+    of the latter that are for learning where lines are divided, those that looking for text in an image
+    takes, and metrics, thresholds and the detector's `shrink` ratio of the networks that are begun with:
+    those of the model `parent`, or pretrained ones.
     """
 
     after_detector: float
     after_recogniser: float
+    for_breaks: float
     page_seconds: float
     metrics: Mapping[str, float]
     shrink: float = SHRINK
@@ -121,7 +125,9 @@ def _measured(
     maps = judge.maps(base.detector)
     page_seconds = (time.monotonic() - started) / max(len(maps), 1)
     thresholds, parent, share = Thresholds(), "", 1.0
+    started = time.monotonic()
     metrics = judge.metrics(maps, recogniser, thresholds)
+    reading = (time.monotonic() - started) / max(len(maps), 1)
     for name, value in score(metrics).rows.items():
         context.report(name, value, epoch=0)
     context.log(f"Without training {_in_words(metrics)}")
@@ -137,7 +143,7 @@ def _measured(
     fitted = judge.fit(maps)
     known = {**metrics, "detection_f1": max(metrics["detection_f1"], fitted.f1)}  # this needs no training
     return {
-        **_division(context, known, share),
+        **_division(context, known, share, reading * min(len(context.examples("train")), MOST_PAGES)),
         "page_seconds": page_seconds,
         "metrics": dict(metrics),
         "shrink": judge.shrink_ratio(maps, fitted.thresholds),
@@ -146,16 +152,22 @@ def _measured(
     }
 
 
-def _division(context: TrainingContext, metrics: Mapping[str, float], effort: float) -> dict[str, float]:
-    """Seconds that are left when each network is trained, if both take this share of the useful time."""
+def _division(
+    context: TrainingContext, metrics: Mapping[str, float], effort: float, breaks: float
+) -> dict[str, float]:
+    """Seconds that are left when each network is trained, if both take this share of the useful time, and
+    those for learning where lines are divided, which would take `breaks` seconds.
+    """
     left = context.time_left()
     share = context.params.detector_share
     share = detector_share(metrics) if share is None else share
     context.fact("detector_share", round(share, 2))
     if not math.isfinite(left):
-        return {"after_detector": 0.0, "after_recogniser": 0.0}
-    useful = effort * (1 - _LEFT_OVER) * left
-    return {"after_detector": left - share * useful, "after_recogniser": left - useful}
+        return {"after_detector": 0.0, "after_recogniser": 0.0, "for_breaks": breaks}
+    breaks = min(breaks, _FOR_BREAKS * left)
+    useful = effort * ((1 - _LEFT_OVER) * left - breaks)
+    after = left - useful
+    return {"after_detector": left - share * useful, "after_recogniser": after, "for_breaks": breaks}
 
 
 def _in_words(metrics: Mapping[str, float]) -> str:
