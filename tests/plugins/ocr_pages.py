@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from plugins.contract import Example, Region, Split
+from plugins.contract import Example, Previous, Region, Split
 from plugins.ocr.bases.network import Detector, Input, Recogniser
+from plugins.ocr.params import OcrParams
+from tests.plugins.context import MemoryContext
 
 _HALF = (0.5, 0.5, 0.5)
 
@@ -35,6 +39,22 @@ def page(number: int, split: Split = "train", turned: bool = False) -> tuple[Exa
         f"{split}-{number}.png", "e", len(data), digest, split, regions=tuple(regions), width=240, height=120
     )
     return found, data
+
+
+def context_of(
+    folder: Path, made: Sequence[tuple[Example, bytes]], params: OcrParams, previous: Previous | None = None
+) -> MemoryContext:
+    """A training of a reader on these pages."""
+    return MemoryContext(
+        folder=folder,
+        params=params,
+        labels=(),
+        snapshot=[one for one, _ in made],
+        data={one.key: data for one, data in made},
+        algorithm="ocr-high-performance",
+        previous=previous,
+        threads=2,
+    )
 
 
 class TinyDetector(Detector):

@@ -27,6 +27,7 @@ from plugins.ocr.trainer.breaks import Seen, learn
 from plugins.ocr.trainer.judging import Judge
 from plugins.ocr.trainer.trees import graph
 from tests.plugins.context import MemoryContext
+from tests.plugins.ocr_pages import context_of
 from tests.plugins.ocr_renderings import ASCII, bgr, corners, font, page
 
 HEIGHT = 48
@@ -183,15 +184,7 @@ def form(number: int, split: Split = "train") -> tuple[Example, bytes]:
 
 def context(folder: Path) -> MemoryContext:
     made = [form(number, "train" if number < 6 else "validation") for number in range(8)]
-    return MemoryContext(
-        folder=folder,
-        params=OcrParams(fine_tune=False),
-        labels=(),
-        snapshot=[one for one, _ in made],
-        data={one.key: data for one, data in made},
-        algorithm="ocr-high-performance",
-        threads=2,
-    )
+    return context_of(folder, made, OcrParams(fine_tune=False))
 
 
 @pytest.fixture
@@ -241,6 +234,19 @@ def test_a_stop_ends_the_looking(tmp_path: Path) -> None:
     predictor = open_predictor(draft.folder, draft.model, threads=1)
     assert breaks.look(side, predictor, {}, 60.0, lambda: True) == []
     assert len(breaks.look(side, predictor, {}, 0.0, lambda: False)) <= 1
+
+
+def test_the_pixels_of_lines_are_not_kept_and_enough_gaps_end_the_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = context(tmp_path)
+    side = trainer.pages.pages(made, "train")
+    draft = untrained(bases.load("pp-ocrv6-small", None, True), tmp_path / "base", ASCII)
+    predictor = open_predictor(draft.folder, draft.model, threads=1)
+    monkeypatch.setattr(breaks, "_MOST_GAPS", 12)
+    seen = breaks.look(side, predictor, {}, 600.0, lambda: False)
+    assert 1 <= len(seen) < len(side)
+    assert {found.pixels.strides for one in seen for found, _, _ in one.lines} == {(0, 0, 0)}
 
 
 def test_damaged_breaks_are_said(tmp_path: Path) -> None:

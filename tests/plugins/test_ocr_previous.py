@@ -19,7 +19,7 @@ from plugins.ocr.predictor import Thresholds
 from plugins.ocr.trainer import int8
 from plugins.ocr.trainer.previous import effort, former
 from tests.plugins.context import MemoryContext
-from tests.plugins.ocr_pages import page
+from tests.plugins.ocr_pages import context_of, page
 
 
 @pytest.fixture(autouse=True)
@@ -34,16 +34,7 @@ def base_of() -> Base:
 
 def context(folder: Path, previous: Previous | None = None, pages: int = 3) -> MemoryContext:
     made = [page(number, "train" if number < pages - 1 else "validation") for number in range(pages)]
-    return MemoryContext(
-        folder=folder,
-        params=OcrParams(fine_tune=False),
-        labels=(),
-        snapshot=[one for one, _ in made],
-        data={one.key: data for one, data in made},
-        algorithm="ocr-high-performance",
-        previous=previous,
-        threads=2,
-    )
+    return context_of(folder, made, OcrParams(fine_tune=False), previous)
 
 
 def previous_of(draft: Draft, trained: Mapping[str, str | None] | None = None, **values: Any) -> Previous:

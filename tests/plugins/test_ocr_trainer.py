@@ -20,22 +20,14 @@ from plugins.ocr.trainer.beginning import Beginning
 from plugins.ocr.trainer.judging import Judge
 from plugins.ocr.trainer.stages import Stages
 from tests.plugins.context import MemoryContext
-from tests.plugins.ocr_pages import TinyDetector, TinyRecogniser, page
+from tests.plugins.ocr_pages import TinyDetector, TinyRecogniser, context_of, page
 
 QUICK = {"detector_epochs": 1, "recogniser_epochs": 1, "input_side": 256}
 
 
 def context(folder: Path, **params: Any) -> MemoryContext:
     made = [page(number, "train" if number < 3 else "validation") for number in range(4)]
-    return MemoryContext(
-        folder=folder,
-        params=OcrParams(**{**QUICK, **params}),
-        labels=(),
-        snapshot=[one for one, _ in made],
-        data={one.key: data for one, data in made},
-        algorithm="ocr-high-performance",
-        threads=2,
-    )
+    return context_of(folder, made, OcrParams(**{**QUICK, **params}))
 
 
 @pytest.fixture(autouse=True)
@@ -160,9 +152,7 @@ def test_looking_for_texts_takes_a_small_share_of_the_time_to_read(tmp_path: Pat
     made = context(tmp_path)
     side = pages.pages(made, "train")
     detector, recogniser = TinyDetector(), TinyRecogniser(("A", " "))
-    began = Beginning(
-        after_detector=900.0, after_recogniser=100.0, for_breaks=20.0, page_seconds=10.0, metrics={}
-    )
+    began = Beginning(after_detector=900.0, after_recogniser=100.0, page_seconds=10.0, metrics={})
     stages = Stages(made, side, [], detector, recogniser, Judge(made, side), began)
     assert stages.found_in() == 100  # without a time budget
     made.budget = 600.0

@@ -42,6 +42,7 @@ class Kept:
     recogniser: Recogniser
     thresholds: Thresholds
     name: str
+    metrics: Mapping[str, float] | None = None  # on the validation images, where they were measured
     breaks: Learned | None = None
 
 
@@ -108,7 +109,7 @@ def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
     try:
         found = _metrics(stages.judge, trained)
         if score(found).value >= score(usual).value:
-            return trained
+            return replace(trained, metrics=found)
         stages.context.log(
             f"Training made it worse on the validation images ({found[HEADLINE]:.1%} against "
             f"{usual[HEADLINE]:.1%} end to end, to the letter {found['end_to_end_f1_strict']:.1%} against "
@@ -140,7 +141,7 @@ def _divided(stages: Stages, kept: Kept) -> Kept:
         return kept
     divided = replace(kept, breaks=learned)
     with suppress(Interrupted):
-        before, after = (_metrics(judge, one) for one in (kept, divided))
+        before, after = kept.metrics or _metrics(judge, kept), _metrics(judge, divided)
         if score(after).value >= score(before).value:
             context.fact("breaks_f1", [round(learned.before, 4), round(learned.after, 4)])
             context.log(

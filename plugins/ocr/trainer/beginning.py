@@ -35,19 +35,19 @@ _SHOWN = 20  # characters named in a line of the log
 @dataclass(frozen=True)
 class Beginning:
     """Seconds of the time budget that are left when the detector and when the recogniser are trained, those
-    of the latter that are for learning where lines are divided, those that looking for text in an image
+    that learning where lines are divided may take of the latter, those that looking for text in an image
     takes, and metrics, thresholds and the detector's `shrink` ratio of the networks that are begun with:
     those of the model `parent`, or pretrained ones.
     """
 
     after_detector: float
     after_recogniser: float
-    for_breaks: float
     page_seconds: float
     metrics: Mapping[str, float]
     shrink: float = SHRINK
     thresholds: Thresholds = field(default_factory=Thresholds)
     parent: str = ""
+    for_breaks: float = 0.0
 
 
 def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser, tuple[str, ...]]:

@@ -7,8 +7,8 @@ images that it has not learned from are found better by it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ from plugins.ocr.predictor.detection import quadrilaterals
 from plugins.ocr.trainer.pages import Pages
 from plugins.ocr.trainer.trees import graph
 
-MOST_PAGES = 100
+MOST_PAGES, _MOST_GAPS = 100, 10_000  # that are looked at; more take longer and change little
 GAIN = 0.002  # of detection F1 on images not learned from, below which lines stay as they are found
 _TREES, _DEPTH, _RATE, _SHARE, _LEAF = 100, 4, 0.06, 0.7, 5  # see benchmarks/ocr.md
 _FOLDS = 4
@@ -61,12 +61,14 @@ def look(
     stop: Callable[[], bool],
 ) -> list[Seen]:
     """The lines in images of a side, as they are found and read; `found` are corners that are known, by the
-    image's place, in pixels of the upright original. Ends after so many seconds, or when `stop()` says so.
+    image's place, in pixels of the upright original. Ends after so many seconds, when there are enough gaps,
+    or when `stop()` says so.
     """
     seen: list[Seen] = []
+    count = 0
     started = time.monotonic()
     for place in sorted(range(len(side)), key=lambda place: place not in found):
-        if stop() or time.monotonic() - started > seconds:
+        if stop() or time.monotonic() - started > seconds or count >= _MOST_GAPS:
             break
         example = side.examples[place]
         try:
@@ -79,18 +81,22 @@ def look(
             if place in found
             else quadrilaterals(predictor.map(pixels), predictor.thresholds)[0]
         )
-        seen.append(_seen(example, scale, list(predictor.lines(pixels, quads, margin=predictor.margin))))
+        seen.append(_seen(example, scale, predictor.lines(pixels, quads, margin=predictor.margin)))
+        count += sum(len(spans) for _, spans, _ in seen[-1].lines)
     return seen
 
 
-def _seen(example: Example, scale: np.float32, lines: Sequence[Line]) -> Seen:
+def _seen(example: Example, scale: np.float32, lines: Iterable[Line]) -> Seen:
     """Ignored regions count here: what is hardly legible is no less a text of its own."""
     one = Seen(geometry.quads(example.regions) * scale)
     low, high = one.marked.min(1), one.marked.max(1)
     for line in lines:
         spans = gaps(line)
         near = ((low <= line.around.max(0)) & (high >= line.around.min(0))).all(1)
-        one.lines.append((line, spans, _classes(line, spans, one.marked[near])))
+        classes = _classes(line, spans, one.marked[near])
+        # Of its pixels only the size is needed from here on: those of all pages would fill the memory.
+        bare = replace(line, pixels=np.broadcast_to(np.uint8(0), line.pixels.shape))
+        one.lines.append((bare, spans, classes))
     return one
 
 
