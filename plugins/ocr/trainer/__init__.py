@@ -29,7 +29,9 @@ from plugins.ocr.trainer.stages import Found, Stages
 # What networks are judged on while training; the evaluation takes all.
 _JUDGED_TEXTS, _JUDGED_IMAGES = 500, 100
 TRAINED = "trained networks"
-_UNHURRIED = 2.0  # of the time foreseen: texts may have to be looked for, and some pages hold more of them
+# How long lines are looked at to learn where they are divided: times the seconds foreseen, as texts may have
+# to be looked for, too; or a share of what is left where that is more.
+_UNHURRIED, _OF_THE_REST = 2.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _divided(stages: Stages, kept: Kept) -> Kept:
     if kept.name == TRAINED and stages.found is not None:
         side, found = stages.found
     predictor = judge.predictor(kept.detector, kept.recogniser, kept.thresholds)
-    seconds = _UNHURRIED * stages.began.for_breaks
+    seconds = max(_UNHURRIED * stages.began.for_breaks, _OF_THE_REST * context.time_left())
     seen = breaks.look(side, predictor, found, seconds, context.should_stop)
     learned = breaks.learn(seen, context.params.seed)
     if learned is None:
