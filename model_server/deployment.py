@@ -76,6 +76,7 @@ class Deployment:
             return self._start_other(wanted, states)
         self._renew_tokens(wanted)
         if self._state(slot.KEEPER, states) not in RUNNING:
+            self._define(states)
             self._supervisor.start(self.key, slot.KEEPER)
         if record.incoming is not None:
             return self._watch_incoming(record.incoming, wanted, states)

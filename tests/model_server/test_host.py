@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from model_server import auth, slot
+from model_server.supervision import SupervisorError
 from plugins import bundle as bundles
 from plugins.bundle import Bundle
 from tests.model_server.bundles import labels, make_bundle
@@ -81,6 +82,37 @@ def test_a_stopped_service_of_a_moved_installation_starts_again(host: Machine, b
     assert labels(predict(report).json())[0] == "red@1"
     assert "/moved/python" not in file.read_text()
     backend.wait("moved", "deleted", backend.want("moved", desired="deleted"))
+
+
+def test_a_service_that_served_when_its_installation_moved_serves_again(
+    host: Machine, bundle: Bundle
+) -> None:
+    backend, key = host.backend, "colours.served"
+    report = backend.wait("served", "ready", backend.want("served", bundle))
+    file = host.folder / "services.d" / f"{key}.conf"
+    file.write_text(file.read_text().replace(sys.executable, "/moved/python"))
+
+    def forgotten() -> bool:
+        for number in (*slot.SERVERS, slot.KEEPER):
+            host.supervisor.stop(key, number)
+        try:
+            host.supervisor.remove(key)
+        except SupervisorError:  # some of it still runs
+            return False
+        return True
+
+    until(forgotten, "the group is forgotten")
+    host.supervisor.add(key)  # as a supervisord started anew knows it
+
+    def answers() -> bool:
+        try:
+            return labels(predict(report).json())[0] == "red@1"
+        except httpx.ConnectError:
+            return False
+
+    until(answers, "the service answers")
+    assert "/moved/python" not in file.read_text()
+    backend.wait("served", "deleted", backend.want("served", desired="deleted"))
 
 
 def test_two_services_of_one_name_do_not_meet(host: Machine, bundle: Bundle, second_bundle: Bundle) -> None:
