@@ -131,6 +131,20 @@ def test_every_plugin_passes_the_contract_test() -> None:
     assert {plugin.name for plugin in registry.plugins()} <= tested
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_the_core_knows_no_plugin_by_its_name(path: Path) -> None:
+    if path.relative_to(ROOT).parts[0] == "plugins":
+        return
+    tests = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+    ]
+    named = {part.value for test in tests for part in ast.walk(test) if isinstance(part, ast.Constant)}
+    cases = named & set(registry.BUILTIN)
+    assert not cases, f"{_name(path)} has a case for {cases}: ask the `Plugin` instead"
+
+
 def test_every_job_of_the_queue_resolves() -> None:
     for dotted in queue.ALLOWED:
         module, _, function = dotted.rpartition(".")

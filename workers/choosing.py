@@ -16,6 +16,7 @@ from sqlalchemy import delete, insert, select
 from backend.datasets import operations
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image, Operation
+from backend.datasets.types import plugin_for
 from backend.db import transaction
 from backend.errors import AppError
 from backend.label_studio import ordering, registry
@@ -109,7 +110,7 @@ def _look(
     runtime: Runtime, dataset: Dataset, images: list[Image], model: Model | None, progress: Progress
 ) -> tuple[Seen | None, str]:
     """Rows by the current model, else by the network before any training, and which it was."""
-    if not plugins.plugin_for_type(dataset.type).selection:
+    if not plugin_for(dataset.type).selection:
         return Seen(images, None), ""
     with features.of_model(runtime, model) as learned:
         network = learned or features.pretrained(runtime, dataset, images)
@@ -119,7 +120,7 @@ def _look(
 
 
 def _pick(dataset: Dataset, seen: Seen, count: int) -> Sequence[Pick]:
-    chosen = plugins.load(plugins.plugin_for_type(dataset.type).selection)
+    chosen = plugins.load(plugin_for(dataset.type).selection)
     labels = [image.label for image in seen.images]
     picks: list[Pick] = chosen.rank(seen.rows, labels, count, seed=dataset.id)
     return picks

@@ -12,6 +12,7 @@ import numpy as np
 from backend.datasets.progress import Progress
 from backend.datasets.similar import group_names
 from backend.datasets.tables import Dataset, Image, Operation
+from backend.datasets.types import plugin_for
 from backend.db import now
 from backend.errors import ModelInvalid, NotEnoughData, WrongState
 from backend.labels import choices, store
@@ -40,7 +41,7 @@ def doubt(runtime: Runtime, operation: Operation, progress: Progress) -> dict[st
     """List the labels that are probably wrong; answers `labelled`, `doubtful` and `by`, the version of what
     has looked at them. Raises `WrongState` where nothing can look, `NotEnoughData`.
     """
-    plugin = plugins.plugin_for_type(operation.dataset.type)
+    plugin = plugin_for(operation.dataset.type)
     if plugin.proofreading:
         return _texts(runtime, operation, progress)
     if plugin.selection:
@@ -71,7 +72,7 @@ def _classes(runtime: Runtime, operation: Operation, progress: Progress) -> dict
         [image.perceptual_hash or "" for image in seen.images],
     )
     try:
-        found: list[Doubt] = plugins.load(plugins.plugin_for_type(dataset.type).selection).doubts(
+        found: list[Doubt] = plugins.load(plugin_for(dataset.type).selection).doubts(
             seen.rows, [image.label for image in seen.images], groups
         )
     except PluginError as error:
@@ -96,7 +97,7 @@ def _texts(runtime: Runtime, operation: Operation, progress: Progress) -> dict[s
     with _reader(runtime, dataset, model, texts) as (version, reader):
         read = list(_read(runtime, dataset, chosen, reader, progress))
     places = [place for place, _ in read]
-    found: list[Doubt] = plugins.load(plugins.plugin_for_type(dataset.type).proofreading).doubts(
+    found: list[Doubt] = plugins.load(plugin_for(dataset.type).proofreading).doubts(
         [text for _, _, text in places], [output for _, output in read]
     )
     replace(runtime, operation, LabelSuspect, _rows(dataset, places, found, version))
@@ -137,7 +138,7 @@ def _reader(
             if isinstance(found.predictor, Reader):
                 yield version_of(model), found.predictor
                 return
-    dotted = plugins.plugin_for_type(dataset.type).reader
+    dotted = plugin_for(dataset.type).reader
     if not dotted:
         raise WrongState("there is no reader to look with; train a model first")
     try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image
+from backend.datasets.types import plugin_for
 from backend.errors import ModelInvalid
 from backend.models import predicting
 from backend.models.opening import opened
@@ -62,7 +63,7 @@ def of_model(runtime: Runtime, model: Model | None) -> Iterator[Network | None]:
 
 def pretrained(runtime: Runtime, dataset: Dataset, images: Sequence[Image]) -> Network | None:
     """The network before any training; None where the dataset's plugin has none or it is not at hand."""
-    dotted = plugins.plugin_for_type(dataset.type).pretrained
+    dotted = plugin_for(dataset.type).pretrained
     if not dotted:
         return None
     sides = [float(min(image.width, image.height)) for image in images if image.width and image.height]

@@ -33,7 +33,8 @@ bp = blueprint("models", __name__, "Trained models: metrics, comparison, export"
 class ModelOut(Out):
     """A model. `worse_than` names the model before it when this one measured worse; `parent` the model that
     its training went on from. `served` says whether fp32 or int8 is served and why; empty where nothing else
-    was tried.
+    was tried. `headline` names the metric that ranks models of this plugin; empty where the plugin is not
+    installed any more.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelOut(Out):
     algorithm: str
     labels: list[str]
     metrics: dict[str, float]
+    headline: str
     facts: dict[str, Any]
     digest: str
     size: int

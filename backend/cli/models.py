@@ -46,8 +46,18 @@ def models() -> None:
 @pass_shell
 def list_(shell: Shell) -> None:
     """List the models, newest first."""
-    columns = ("name", "state", "algorithm", "metrics", "note", "created_at")
-    show.listing(shell, shell.client.items("/models"), columns, "There are no models yet.")
+    columns = ("name", "state", "algorithm", "measured", "worse_than", "created_at")
+    rows = (
+        row if shell.json else {**row, "measured": _measured(row)} for row in shell.client.items("/models")
+    )
+    show.listing(shell, rows, columns, "There are no models yet.")
+
+
+def _measured(model: Resource) -> str:
+    """The one metric that ranks it; `show` prints all. A stack that an update found running names none."""
+    name = model.get("headline", "")
+    value = model["metrics"].get(name)
+    return "" if value is None else f"{name.replace('_', ' ')} {value:.3f}"
 
 
 @models.command("show", cls=Verb, example="sightloop models show flowers-1")

@@ -16,6 +16,7 @@ from rich.table import Table
 from backend.cli.client import Resource
 from backend.cli.frame import Shell, answer
 
+_IN_A_LINE = 4  # named values
 Advance = Callable[[int, int | None, str], None]
 
 
@@ -49,9 +50,19 @@ def fields(shell: Shell, resource: Resource, names: Sequence[str]) -> None:
         return
     width = max(len(name) for name in names)
     for name in names:
-        value = text(resource.get(name))
-        if value != "-":
-            click.echo(f"{name.replace('_', ' '):<{width}}  {value}")
+        title = name.replace("_", " ")
+        for value in _lines(resource.get(name)):
+            click.echo(f"{title:<{width}}  {value}")
+            title = ""
+
+
+def _lines(value: Any) -> list[str]:
+    """A value in one line, many named ones in a line each; nothing where it says nothing."""
+    if isinstance(value, dict) and len(value) > _IN_A_LINE:
+        width = max(len(name) for name in value)
+        return [f"{name.replace('_', ' '):<{width}}  {text(part)}" for name, part in value.items()]
+    shown = text(value)
+    return [shown] if shown != "-" else []
 
 
 def done(shell: Shell, resource: Resource, sentence: str) -> None:

@@ -11,6 +11,7 @@ from backend.console.page import act, show
 from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import InvalidRequest
+from backend.models import measures
 from backend.models import registry as models
 from backend.services import asking, deploying, registry, tokens
 from backend.views import runtime, workspace_id
@@ -53,7 +54,7 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
         token=token,
         answer=answer,
         models=list(dict.fromkeys([service.model.name, *others])),  # its own may be older than all these
-        explains=service.model.plugin == "classification",
+        explains=measures.explains(service.model.plugin),
         most_bytes=asking.MAX_IMAGE_BYTES,
     )
 

@@ -15,6 +15,7 @@ from backend.console.page import show
 from backend.console.texts import text
 from backend.datasets import registry as datasets
 from backend.datasets.tables import Dataset
+from backend.datasets.types import has_classes
 from backend.errors import AppError, InvalidRequest, QueueUnavailable
 from backend.models import registry as models
 from backend.queue import served_queues
@@ -124,6 +125,7 @@ def _task_form(values: Mapping[str, str], refusal: str, status: int = 200) -> Re
         dataset=chosen,
         algorithms=offered,
         algorithm=algorithm,
+        classes=bool(offered) and chosen is not None and has_classes(chosen.type),
         parameters=plugins.params_schema(algorithm) if algorithm else [],
         gpu_types=_gpu_types() if algorithm else None,
         starts=[CURRENT, SCRATCH, *(row.name for row in parents)],

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from backend.datasets import similar
 from backend.datasets.findings import Found
 from backend.datasets.tables import Dataset, Image
+from backend.datasets.types import has_classes
 
 ENOUGH_IMAGES = 20  # usable images a class
 _UNEQUAL = 10  # times that the largest class may have of the smallest
@@ -33,7 +34,7 @@ def overview(session: Session, dataset: Dataset) -> list[Found]:
         .order_by(Image.key)
     ).all()
     found = _alike(rows)
-    if dataset.type == "classification":
+    if has_classes(dataset.type):
         unlabelled = session.scalar(
             select(func.count())
             .select_from(Image)

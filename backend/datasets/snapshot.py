@@ -22,6 +22,7 @@ from backend.datasets import text
 from backend.datasets.similar import group_names
 from backend.datasets.split import VALIDATION, Item, split
 from backend.datasets.tables import Dataset, Image
+from backend.datasets.types import has_classes
 from backend.errors import NotEnoughData, ObjectMissing
 from backend.storage import ObjectStore
 from plugins.contract import Example
@@ -59,7 +60,7 @@ def freeze(
     """
     _require_ready(session, dataset)
     rows = _rows(session, dataset)
-    if dataset.type == "classification":
+    if has_classes(dataset.type):
         wanted = _choose(dataset, rows, labels)
         rows = [row for row in rows if row.label in wanted]
     else:
@@ -155,7 +156,7 @@ def _rows(session: Session, dataset: Dataset) -> Sequence[Any]:
             Image.state == "present",
             Image.usable,
             Image.checked_etag == Image.etag,
-            Image.label.is_not(None) if dataset.type == "classification" else Image.regions.is_not(None),
+            Image.label.is_not(None) if has_classes(dataset.type) else Image.regions.is_not(None),
             Image.skipped.is_(False),
         )
     ).all()

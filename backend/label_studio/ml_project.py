@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 
 from backend.datasets.tables import Dataset
+from backend.datasets.types import has_classes
 from backend.errors import LabelStudioRefused
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.ml_access import address, password
 from backend.settings import Settings
-from plugins import registry
 
 logger = structlog.get_logger()
 TITLE = "Sightloop"
@@ -50,7 +50,7 @@ def _wanted(settings: Settings, dataset: Dataset, project: int, url: str) -> dic
         "title": TITLE,
         "description": "Predictions of the dataset's current model",
         # A drawn box comes back with its text; a class needs no box.
-        "is_interactive": registry.plugin_for_type(dataset.type).label_form == "regions",
+        "is_interactive": not has_classes(dataset.type),
         "auth_method": "BASIC_AUTH",
         "basic_auth_user": dataset.name,
         "basic_auth_pass": password(settings, dataset.id, dataset.name),

@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from backend.datasets import links
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image, Operation
+from backend.datasets.types import plugin_for
 from backend.db import now, transaction
 from backend.errors import AppError, LabelStudioRefused, NotEnoughData
 from backend.label_studio import ml_project, ordering, registry
@@ -53,7 +54,7 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
 
 def labeling_of(dataset: Dataset) -> Any:
     """The labeling module of the dataset's plugin."""
-    return plugins.load(plugins.plugin_for_type(dataset.type).labeling)
+    return plugins.load(plugin_for(dataset.type).labeling)
 
 
 # --- the project
@@ -66,7 +67,7 @@ def ensure_project(
 
     Classes are added, never removed. A configuration that a user has edited is left as it is.
     """
-    plugin = plugins.plugin_for_type(dataset.type)
+    plugin = plugin_for(dataset.type)
     with runtime.sessions() as session:
         row = registry.project_of(session, dataset.id)
         found = session.scalars(

@@ -19,6 +19,7 @@ from backend.datasets import findings
 from backend.datasets.findings import Found, Source
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Finding, Image, Operation
+from backend.datasets.types import has_classes
 from backend.db import now, transaction
 from backend.errors import AppError, NotFound
 from backend.label_studio import registry
@@ -33,7 +34,6 @@ from backend.labels import store
 from backend.labels.sources import MAX_LABEL, PEOPLE
 from backend.labels.tables import LabelChange
 from backend.runtime import Runtime
-from plugins import registry as plugins
 from plugins.contract import Label
 
 SOURCE = PEOPLE
@@ -193,7 +193,7 @@ def _label(session: Session, dataset: Dataset, image: Image, opinion: Opinion) -
         )
     )
     findings.add(session, dataset, _FINDINGS, found)
-    if plugins.plugin_for_type(dataset.type).label_form == "regions":
+    if not has_classes(dataset.type):
         return said
     return None if not said.name else Label(said.name[:MAX_LABEL])
 

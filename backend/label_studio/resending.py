@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image
+from backend.datasets.types import plugin_for
 from backend.db import transaction
 from backend.label_studio.client import LabelStudio, stamp
 from backend.label_studio.opinions import of_ours, opinion_of
@@ -125,7 +126,7 @@ def _bring(
         for entry in ours:
             studio.delete_annotation(entry["id"])
         return "", ""
-    image, labeling = stale.image, plugins.load(plugins.plugin_for_type(dataset.type).labeling)
+    image, labeling = stale.image, plugins.load(plugin_for(dataset.type).labeling)
     try:
         result = labeling.result_from_label(stale.label, width=image.width or 0, height=image.height or 0)
     except PluginError:

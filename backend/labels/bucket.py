@@ -21,6 +21,7 @@ from backend.datasets import findings, operations
 from backend.datasets.findings import Found
 from backend.datasets.listing import SAMPLES
 from backend.datasets.tables import Dataset, Image, Operation
+from backend.datasets.types import has_classes, plugin_for
 from backend.db import SessionFactory, transaction
 from backend.errors import ObjectMissing, TooLarge
 from backend.labels import files
@@ -30,7 +31,6 @@ from backend.labels.jsonfile import MAX_BYTES
 from backend.labels.names import Names
 from backend.labels.records import Entry, Problem, Records
 from backend.storage import ObjectInfo, ObjectStore
-from plugins import registry as plugins
 
 _READERS = 8  # files that are asked of the store at a time
 _FILES, _BYTES = 64, 64 * 1024**2  # that are in memory at a time, but for one that is larger
@@ -90,7 +90,7 @@ def read_all(
 def is_label_file(dataset_type: str, info: ObjectInfo) -> bool:
     """Whether a dataset of this type may read labels from this object."""
     kind = kind_of(info.key) if info.size > 0 else ""
-    return bool(kind) and (dataset_type != "classification" or kind in ("json", "csv"))
+    return bool(kind) and (not has_classes(dataset_type) or kind in ("json", "csv"))
 
 
 def kind_of(key: str) -> str:
@@ -236,7 +236,7 @@ def _format(key: str, data: bytes | str) -> str:
 def _records(run: _Run, format_: str, key: str, data: bytes | str) -> Records:
     if isinstance(data, str):
         return iter([Problem(0, data)])
-    records = files.read(plugins.plugin_for_type(run.dataset.type), format_, data)
+    records = files.read(plugin_for(run.dataset.type), format_, data)
     return _paired(records, splitext(key)[0], run.stems) if format_ == "voc" else records
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset, Image
+from backend.datasets.types import plugin_for
 from backend.db import SessionFactory
 from backend.errors import InvalidRequest
 from backend.labels import coco, csv, files, label_studio, ppocrlabel, store, voc
@@ -34,7 +35,7 @@ def check(session: Session, dataset: Dataset, format_: str) -> None:
     """Whether it can be written. Raises `InvalidRequest`: no such format, none of this dataset's form, or
     sizes of images that only `check` knows.
     """
-    plugin = plugins.plugin_for_type(dataset.type)
+    plugin = plugin_for(dataset.type)
     files.check_format(plugin, format_)
     if plugin.label_form == "class":
         return
@@ -55,7 +56,7 @@ def check(session: Session, dataset: Dataset, format_: str) -> None:
 
 def write(sessions: SessionFactory, dataset: Dataset, format_: str) -> Iterator[bytes]:
     """The file in pieces, all labelled images by key. What `check` refuses is not asked for again."""
-    plugin = plugins.plugin_for_type(dataset.type)
+    plugin = plugin_for(dataset.type)
     text = plugin.label_form == "regions"
     with sessions() as session:
         images = _sized(files.rows(session, dataset), dataset.prefix)

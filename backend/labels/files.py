@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from backend.datasets import findings
 from backend.datasets.findings import Found
 from backend.datasets.tables import LABELLED, Dataset, Finding, Image
+from backend.datasets.types import has_classes, plugin_for
 from backend.db import SessionFactory, transaction
 from backend.errors import InvalidRequest
 from backend.labels import coco, csv, label_studio, ppocrlabel, sources, store, voc
@@ -60,7 +61,7 @@ def import_file(
     if len(data) > MAX_BYTES:
         raise InvalidRequest(f"{file} has {len(data):,} bytes; at most {MAX_BYTES:,} are read, so split it")
     format_ = format_ or guess(file, data)
-    records = read(plugins.plugin_for_type(dataset.type), format_, data)
+    records = read(plugin_for(dataset.type), format_, data)
     with sessions() as session:
         present = select(Image.key).where(Image.dataset_id == dataset.id, Image.state == "present")
         names = Names(dataset.bucket, dataset.prefix, session.scalars(present))
@@ -120,7 +121,7 @@ class Import:
         self.file = file
         self._dataset, self._names = dataset, names
         self._source, self._key, self._modified = _SOURCES[file.format], file.key, file.modified
-        self._text = plugins.plugin_for_type(dataset.type).label_form == "regions"
+        self._text = not has_classes(dataset.type)
         self._origin: findings.Source = "labels" if file.key else "import"
         self._file = ascii(file.name)[1:-1][:100]
         self.counts = {"changed": 0, "same": 0, "kept": 0, "left_out": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from backend.datasets.types import has_classes
 from backend.labels import folders
 
 # From strongest to weakest. What a person has said image by image comes first, then files that name each
@@ -31,7 +32,7 @@ def wins(source: str, over: str | None) -> bool:
 
 def by_key(dataset_type: str, prefix: str) -> LabelOf:
     """The labels that a key alone gives in a dataset of this type: by folder, where labels are classes."""
-    if dataset_type != "classification":
+    if not has_classes(dataset_type):
         return lambda key: None
 
     def label_of(key: str) -> Label | None:

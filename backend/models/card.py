@@ -6,28 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backend.models import card_text, card_trust, precision
+from backend.models import card_text, card_trust, measures, precision
 from backend.models.markdown import paragraph, percent, safe, table
 from plugins.bundle import Manifest
 
-# What the numbers mean, for people who have never trained a model.
-_MEANINGS = {
-    "accuracy": "share of the images that got the right class",
-    "balanced_accuracy": "accuracy with every class counting alike",
-    "macro_f1": "mean over the classes of F1, the harmonic mean of precision and recall",
-    "top_3_accuracy": "share of the images whose class is among the first three answers",
-    "log_loss": "how wrong the confidences are; 0 is perfect",
-    "ece": "expected calibration error: mean gap between confidence and share of right answers; 0 is perfect",
-    "brier": "mean squared error of the confidences (Brier score); 0 is perfect, 2 the worst",
-    "coverage": "share of the images whose answer it acts on",
-    "acted_precision": "share of right answers among those it acts on",
-    "examples": "images measured on",
-    **card_text.MEANINGS,
-}
-_SHARES = frozenset(
-    {"accuracy", "balanced_accuracy", "macro_f1", "top_3_accuracy", "coverage", "acted_precision"}
-    | card_text.SHARES
-)
 _SHOWN_LABELS, _SHOWN_CHARACTERS = 30, 200
 _SHOWN_CLASSES = 60
 
@@ -115,7 +97,7 @@ def _quality(manifest: Manifest, note: str) -> list[str]:
             *([optimistic] if side == "validation" else []),
             "On images that look different (another camera, light or background) expect less.",
         ),
-        *table(("metric", "value", "meaning"), _metrics(manifest.metrics, intervals)),
+        *table(("metric", "value", "meaning"), _metrics(manifest, intervals)),
         "",
         *(
             paragraph(
@@ -144,17 +126,22 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _metrics(metrics: Mapping[str, float], intervals: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _metrics(manifest: Manifest, intervals: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    described = [measures.metric(manifest.plugin, name) for name in manifest.metrics]
     return [
-        (name.replace("_", " "), _value(name, value, intervals.get(name)), _MEANINGS.get(name, ""))
-        for name, value in metrics.items()
+        (
+            metric.name.replace("_", " "),
+            _value(manifest.metrics[metric.name], metric.share, intervals.get(metric.name)),
+            metric.meaning,
+        )
+        for metric in described
     ]
 
 
-def _value(name: str, value: float, interval: Sequence[float] | None) -> str:
+def _value(value: float, share: bool, interval: Sequence[float] | None) -> str:
     if interval is not None:
         return percent(value, interval)
-    return percent(value) if name in _SHARES else f"{value:.4g}"
+    return percent(value) if share else f"{value:.4g}"
 
 
 def _per_class(rows: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the card of a reader of text says: its metrics in words, where it errs, on which images."""
+"""What the card of a reader of text says: where it errs, on which images."""
 
 from __future__ import annotations
 
@@ -7,21 +7,6 @@ from typing import Any
 
 from backend.models.markdown import paragraph, percent, table
 
-MEANINGS = {
-    "end_to_end_f1": "harmonic mean of precision and recall of texts found and read rightly, whatever the "
-    "case and the spaces",
-    "end_to_end_f1_strict": "the same, the text exactly right",
-    "end_to_end_precision": "share of the answers that are right",
-    "end_to_end_recall": "share of the marked texts that are found and read rightly",
-    "detection_f1": "harmonic mean of precision and recall of finding text (overlap of at least 0.5)",
-    "detection_precision": "share of the answers that lie where a text is marked",
-    "detection_recall": "share of the marked texts that are found",
-    "exact_match": "share of the texts found that are read exactly",
-    "exact_match_loose": "the same, whatever the case and the spaces",
-    "character_error_rate": "characters to change in what is read, for each character that is there",
-    "regions": "marked texts measured on",
-}
-SHARES = frozenset(MEANINGS) - {"character_error_rate", "regions"}
 _SHOWN_CONFUSIONS, _SHOWN_IMAGES = 10, 15
 
 

@@ -12,15 +12,14 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from backend.errors import InUse, ModelInvalid, NotFound
+from backend.models import measures
 from backend.models.tables import Model
 from backend.services.tables import Service
 from backend.storage import ObjectStore
 from backend.training.lifecycle import FINAL
 from backend.training.tables import TrainingTask
 from plugins import bundle
-
-_LOWER_IS_BETTER = frozenset({"log_loss", "ece", "brier", "character_error_rate"})
-_COUNTS = frozenset({"examples", "regions"})  # of what was measured on
+from plugins.contract import Metric
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,17 @@ def compare(first: Model, second: Model) -> Comparison:
         if same
         else "measured on different snapshots: small differences mean little"
     )
-    favours = {name: _favour(name, difference) for name, (_, _, difference) in metrics.items()}
+    favours = {
+        name: _favour(measures.metric(second.plugin, name), difference)
+        for name, (_, _, difference) in metrics.items()
+    }
     return Comparison(first, second, metrics, favours, same, note)
 
 
-def _favour(name: str, difference: float) -> int:
-    if name in _COUNTS or not difference:
+def _favour(metric: Metric, difference: float) -> int:
+    if metric.better == "neither" or not difference:
         return 0
-    return 1 if (difference > 0) != (name in _LOWER_IS_BETTER) else -1
+    return 1 if (difference > 0) == (metric.better == "higher") else -1
 
 
 def delete(session: Session, model: Model) -> None:

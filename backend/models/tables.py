@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db import Base, now
-from backend.models import precision
+from backend.models import measures, precision
 
 
 class Model(Base):
@@ -43,6 +43,11 @@ class Model(Base):
     def parent(self) -> str:
         """The name of the model that training went on from; empty when it started from pretrained weights."""
         return str(self.facts.get("parent", ""))
+
+    @property
+    def headline(self) -> str:
+        """The metric that ranks models of its plugin; empty where that is not installed any more."""
+        return measures.headline(self.plugin)
 
     @property
     def served(self) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset, Image
+from backend.datasets.types import has_classes
 from backend.db import now
 from backend.errors import (
     InvalidRequest,
@@ -149,7 +150,7 @@ def _choose_labels(session: Session, dataset: Dataset, wanted: Sequence[str]) ->
         raise NotEnoughData(
             f"dataset {dataset.name!r} was never synced; run `sightloop datasets sync {dataset.name}` first"
         )
-    if dataset.type != "classification":
+    if not has_classes(dataset.type):
         _require_text(session, dataset, wanted)
         return []
     present = set(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plugins.classification.metrics import METRICS
 from plugins.classification.params import ClassificationParams, PrecisionParams
 from plugins.contract import Algorithm, Plugin
 
@@ -35,4 +36,6 @@ PLUGIN = Plugin(
     pretrained="plugins.classification.bases.pretrained:open_pretrained",
     selection="plugins.classification.selection",
     browser="plugins.classification.browser:describe",
+    metrics=METRICS,
+    explains=True,
 )

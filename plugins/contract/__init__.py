@@ -22,6 +22,7 @@ from plugins.contract.labels import (
     Region,
     Split,
 )
+from plugins.contract.measuring import Evaluation, Metric
 from plugins.contract.predicting import (
     BrowserModel,
     Decision,
@@ -69,6 +70,7 @@ __all__ = [
     "Judged",
     "Label",
     "Labeling",
+    "Metric",
     "OpenPredictor",
     "OpenPretrained",
     "OpenReader",
@@ -133,20 +135,6 @@ class Draft:
     model: Mapping[str, Any]
     base: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of one model on one split: flat numbers for comparison, and details for people.
-
-    `metrics` are finite numbers by name (`accuracy`, `macro_f1`, ...); the first key of `Plugin.headline`
-    is the one that ranks models. `details` are JSON values (per class, confusion matrix, mistakes).
-    `answers` are all answers one by one, for whoever wants to look at them; none if a plugin keeps none.
-    """
-
-    metrics: Mapping[str, float]
-    details: Mapping[str, Any] = field(default_factory=dict)
-    answers: Sequence[Judged] = ()
 
 
 @dataclass(frozen=True)
@@ -309,6 +297,8 @@ class Plugin:
     reader: str = ""  # optional, see `OpenReader`
     proofreading: str = ""  # optional, a module that is a `Proofreading`; for predictors that are a `Reader`
     browser: str = ""  # optional, see `DescribeForBrowser`
+    metrics: tuple[Metric, ...] = ()  # what is told of the evaluator's numbers
+    explains: bool = False  # whether its predictors are an `Explainer`
     api_version: int = API_VERSION
 
     def algorithm(self, name: str) -> Algorithm:

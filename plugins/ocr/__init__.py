@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from plugins.contract import Algorithm, Plugin
+from plugins.ocr.metrics import METRICS
 from plugins.ocr.params import OcrParams
 
 PLUGIN = Plugin(
@@ -28,4 +29,5 @@ PLUGIN = Plugin(
     mistakes="plugins.ocr.mistakes:illustrate_mistakes",
     reader="plugins.ocr.exporter.pretrained:open_reader",
     proofreading="plugins.ocr.proofreading",
+    metrics=METRICS,
 )

@@ -197,6 +197,7 @@ def test_metrics_are_finite_and_hold_the_headline(trained: Trained, tmp_path: Pa
     evaluation = evaluate(trained.context.examples("validation"), predictions(trained))
     assert trained.plugin.headline in evaluation.metrics
     assert all(math.isfinite(value) for value in evaluation.metrics.values())
+    assert {metric.name for metric in trained.plugin.metrics} >= set(evaluation.metrics)
     json.dumps(dict(evaluation.details), allow_nan=False)
     illustrate(evaluation, trained.context.rows, tmp_path / "plots")
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in (tmp_path / "plots").iterdir())
@@ -207,6 +208,7 @@ def test_metrics_are_finite_and_hold_the_headline(trained: Trained, tmp_path: Pa
 
 def test_evidence_is_well_formed_or_refused(trained: Trained) -> None:
     predictor = registry.load(trained.plugin.predictor)(trained.draft.folder, trained.draft.model, threads=1)
+    assert isinstance(predictor, Explainer) == trained.plugin.explains
     if not isinstance(predictor, Explainer):
         return
     examples = trained.context.examples("validation")

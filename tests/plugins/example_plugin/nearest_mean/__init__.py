@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from plugins.classification.metrics import METRICS
 from plugins.contract import Algorithm, Plugin
 
 
@@ -28,4 +29,5 @@ PLUGIN = Plugin(
     evaluator="plugins.classification.evaluate:evaluate",
     illustrator="plugins.classification.plots:illustrate",
     labeling="plugins.classification.labeling",
+    metrics=METRICS,
 )
