@@ -131,7 +131,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 
-# Variables of the same family that other programs read (DESIGN section 10: an unknown key is an error).
+# Variables of the same family that other programs read; any other unknown one is an error.
 _OTHERS = ("SIGHTLOOP_SERVICE_", "SIGHTLOOP_HOST_", "SIGHTLOOP_SUPERVISOR_", "SIGHTLOOP_BENCH_")
 
 

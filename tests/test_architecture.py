@@ -22,7 +22,7 @@ PACKAGES = ("backend", "ml_backend", "plugins", "model_server", "workers")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 FRAMEWORKS = {"torch", "torchvision", "doctr", "timm"}
 
-# Which of our packages a package may import (DESIGN section 2). The parts of the backend that face outward
+# Which of our packages a package may import. The parts of the backend that face outward
 # are imported by nobody but themselves and the app.
 MAY_IMPORT = {
     "plugins": {"plugins"},

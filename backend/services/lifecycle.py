@@ -20,7 +20,7 @@ from backend.services.tables import Service, ServiceEvent
 
 
 class ServiceState(StrEnum):
-    """Every state of a service; the names are those of the API that users know (DESIGN section 9)."""
+    """Every state of a service; the names are those of the API that users know."""
 
     CREATING = "Creating"
     WAITING = "Waiting"

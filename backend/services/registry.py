@@ -17,7 +17,7 @@ from backend.names import check_name
 from backend.services.lifecycle import ServiceState, advance
 from backend.services.tables import HostRevision, ServedModel, Service
 
-QUOTA_BYTES = 4 * 1024**3  # 1 quota = 1 CPU core and 4 GiB (DESIGN section 9)
+QUOTA_BYTES = 4 * 1024**3  # 1 quota = 1 CPU core and 4 GiB
 MAX_INSTANCES = 64
 # In these states nothing answers yet (or any more): a change is taken in, and the state stays.
 _NOT_ANSWERING = frozenset({"Creating", "Waiting", "Stopping", "Stopped"})

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from backend.cli import main
 from backend.cli.durations import Duration, spoken
 
-# DESIGN section 4, and what goes with it.
+# The names that scripts of users rely on.
 FIXED = """
 up; down; status; doctor; upload; train; deploy; predict; worker
 datasets create; datasets list; datasets show; datasets sync; datasets check
@@ -41,7 +41,7 @@ COMMANDS = dict(_commands())
 @pytest.mark.parametrize(
     "name", [part.strip() for line in FIXED.split("\n") for part in line.split(";") if part]
 )
-def test_the_names_are_those_of_the_design(name: str) -> None:
+def test_the_names_that_scripts_rely_on_are_there(name: str) -> None:
     assert name in COMMANDS
 
 

@@ -62,13 +62,19 @@ def _plain_host(choices: Choices) -> str:
     return LOOPBACK if choices.https and not choices.own_label_studio else choices.host
 
 
+def outside(choices: Choices) -> str:
+    """The address by which other machines reach this one; empty when the stack listens for this one alone."""
+    if is_loopback(choices.host):
+        return ""
+    everywhere = choices.host in ("0.0.0.0", "::")
+    return lan_address() or "" if everywhere else reachable(choices.host)
+
+
 def https_url(choices: Choices) -> str:
     """The base URL at which phones and other machines reach the console by https; empty without it."""
     if not choices.https:
         return ""
-    everywhere = choices.host in ("0.0.0.0", "::")
-    host = (lan_address() or LOOPBACK) if everywhere else reachable(choices.host)
-    return f"https://{host}:{Ports(choices.port).https}"
+    return f"https://{outside(choices) or LOOPBACK}:{Ports(choices.port).https}"
 
 
 def label_studio_url(choices: Choices) -> str:
@@ -105,7 +111,8 @@ def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str])
         if name.startswith("SIGHTLOOP_") and value and name not in _DECIDED
     }
     return (
-        kept
+        _browsers(choices)
+        | kept
         | _phones(choices, kept)
         | _labeling(home, choices, kept)
         | {
@@ -122,6 +129,20 @@ def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str])
             "SIGHTLOOP_S3_SECRET_KEY": home.secret("s3-secret-key"),
         }
     )
+
+
+def _browsers(choices: Choices) -> dict[str, str]:
+    """Where links lead that people on other machines open, unless the user says otherwise. With https the
+    pictures in Label Studio stay with this machine: to a browser that does not trust the certificate yet
+    they would be empty, on this machine, too.
+    """
+    host = outside(choices)
+    if not host:
+        return {}
+    found = {} if choices.https else {"SIGHTLOOP_PUBLIC_URL": f"http://{host}:{choices.port}"}
+    if choices.label_studio:
+        found["SIGHTLOOP_LABEL_STUDIO_PUBLIC_URL"] = f"http://{host}:{Ports(choices.port).label_studio}"
+    return found
 
 
 def _phones(choices: Choices, kept: Mapping[str, str]) -> dict[str, str]:
@@ -284,7 +305,8 @@ def _worker(home: Home, name: str, settings: Mapping[str, str]) -> Program:
 
 def _host(home: Home, choices: Choices, shell: Mapping[str, str]) -> Program:
     # Under which name clients reach the services; without it, the host's address.
-    name = {name: value for name, value in shell.items() if name == "SIGHTLOOP_HOST_NAME"}
+    told = shell.get("SIGHTLOOP_HOST_NAME") or outside(choices)
+    name = {"SIGHTLOOP_HOST_NAME": told} if told else {}
     environment = {
         "SIGHTLOOP_API_URL": api_url(choices),
         "SIGHTLOOP_HOST_TOKEN": home.secret("host-token"),
