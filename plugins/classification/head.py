@@ -224,9 +224,8 @@ class _Search:
     def run(self) -> tuple[float, float, bool, _Found | None]:
         """Share, strength, whether mirror images help, and what was read with them."""
         share, strength = (_DEFAULT[0] if self.lower else 1.0), _DEFAULT[1]
-        mirrors = len(self.features) > 1
-        if not self.splits:
-            return share, strength, mirrors, None
+        if not self.splits:  # nothing shows that they keep their class
+            return share, strength, False, None
         shares: Sequence[float] = SHARES if self.lower else (1.0,)
         strengths: Sequence[float] = STRENGTHS
         if self.features[0].size * len(self.names) > _MUCH_WORK:
@@ -237,10 +236,10 @@ class _Search:
             if self.stop():
                 break
         if not tried:
-            return share, strength, mirrors, None
+            return share, strength, False, None
         best = min(tried, key=lambda key: tried[key].log_loss)
         share, strength, _ = best
-        if not mirrors or self.stop() or not tried[best].mirrored:
+        if len(self.features) < 2 or self.stop() or not tried[best].mirrored:
             return share, strength, False, tried[best]
         near = [value for value in strengths if strength / 4 < value < 4 * strength]
         both = self._along(share, 2, near)

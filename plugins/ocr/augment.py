@@ -100,6 +100,7 @@ def line_matrix(
 def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], random: Random | None = None) -> Pixels:
     """The picture seen through the matrix; what lies outside continues its edge, or is of one colour."""
     scale = math.sqrt(abs(float(np.linalg.det(matrix[:2, :2]))))
+    image, matrix = _looked_at(image, matrix, size, 2 + round(1 / max(scale, 1e-3)))
     if scale < 0.6:  # every pixel of the target stands for several: average before, or thin strokes vanish
         image = cv2.blur(image, (round(1 / scale),) * 2).astype(np.uint8)
     plain = random is not None and random.random() < 0.5
@@ -109,6 +110,20 @@ def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], random: Random | 
         image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=colour
     )
     return np.asarray(seen, np.uint8)
+
+
+def _looked_at(image: Pixels, matrix: Matrix, size: tuple[int, int], margin: int) -> tuple[Pixels, Matrix]:
+    """The part of the picture that is seen, with a margin, and the matrix from there: OpenCV warps no picture
+    with a side of 32,767 pixels or more, and there is less to average.
+    """
+    width, height = size
+    target = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float64)
+    seen = cv2.perspectiveTransform(target, np.linalg.inv(matrix))[0]
+    bounds = np.array(image.shape[1::-1])
+    low = np.clip(np.floor(seen.min(0)).astype(int) - margin, 0, bounds - 1)
+    high = np.clip(np.ceil(seen.max(0)).astype(int) + margin, low + 1, bounds)
+    moved = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]], np.float64)
+    return image[low[1] : high[1], low[0] : high[0]], matrix @ moved
 
 
 def camera(image: Pixels, random: Random) -> Pixels:

@@ -15,12 +15,14 @@ Areas = npt.NDArray[np.float64]
 
 
 def quad(points: Sequence[Point]) -> Quads:
-    """The four corners of a region (4, 2): its own, or those of the smallest rectangle around a polygon,
-    then beginning at the corner nearest to the upper left.
+    """The four corners of a region (4, 2), clockwise as they are seen: its own, where these run the other way
+    round from the same first corner, or those of the smallest rectangle around a polygon, then beginning at
+    the corner nearest to the upper left.
     """
     corners = np.asarray(points, np.float32).reshape(-1, 2)
     if len(corners) == 4:
-        return corners
+        # Drawn counter-clockwise, as outlines often are, the text would be cut out as its mirror image.
+        return corners if _turns(corners) >= 0 else corners[[0, 3, 2, 1]]
     box = np.asarray(cv2.boxPoints(cv2.minAreaRect(corners)), np.float32)
     return np.roll(box, -int(box.sum(1).argmin()), axis=0)
 
@@ -37,10 +39,17 @@ def sides(corners: Quads) -> tuple[float, float]:
 
 
 def areas(corners: Quads) -> Areas:
-    """Areas (n) of convex quadrilaterals, by the shoelace formula."""
+    """Areas (n) of convex quadrilaterals (n, 4, 2)."""
+    return np.abs(_turns(corners)) / 2
+
+
+def _turns(corners: Quads) -> Areas:
+    """Twice the areas (...) of quadrilaterals (..., 4, 2) by the shoelace formula, above 0 where the corners
+    run clockwise on a screen, whose rows count downwards.
+    """
     x, y = (corners[..., axis].astype(np.float64) for axis in (0, 1))
-    doubled: Areas = np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1))
-    return doubled / 2
+    doubled: Areas = (x * np.roll(y, -1, -1) - y * np.roll(x, -1, -1)).sum(-1)
+    return doubled
 
 
 def intersections(first: Quads, second: Quads) -> Areas:

@@ -207,6 +207,18 @@ def test_time_left_is_used_for_another_round(tmp_path: Path, monkeypatch: pytest
     assert not [row for row in again.rows if row["name"] == "learning_rate"]
 
 
+def test_a_worker_that_is_lost_after_the_time_is_up_costs_nothing(tmp_path: Path) -> None:
+    made = photographs.materials(train=4, validation=2)
+    first = context_of(tmp_path, *made, epochs=2)
+    draft = train(first)
+    assert (first.facts["stage"], draft.facts["stage"]) == ("fine-tuned", "fine-tuned")
+    again = context_of(tmp_path, *made, epochs=2)
+    again.budget = -1.0
+    assert train(again).facts["stage"] == "fine-tuned"
+    assert again.facts["epochs"] == first.facts["epochs"]
+    assert again.facts["fine_tuned_share"] == first.facts["fine_tuned_share"]
+
+
 @pytest.mark.parametrize("base, both_ways", [(bases.LITE0, False), (bases.LITE0, True), (bases.LITE2, True)])
 def test_the_exported_model_is_the_network(base: bases.Base, both_ways: bool, tmp_path: Path) -> None:
     network = bases.load(base, 3)

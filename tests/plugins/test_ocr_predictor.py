@@ -351,6 +351,16 @@ def test_it_starts_without_a_framework() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_what_stands_exactly_beside_a_text_across_two_columns_has_a_place() -> None:
+    left = [(50, 100 + 40 * row, 350, 120 + 40 * row) for row in range(10)]
+    right = [(400, 100 + 40 * row, 700, 120 + 40 * row) for row in range(10)]
+    heads = [(50, 40, 500, 60), (560, 40, 700, 60), (40, 600, 710, 620), (45, 600, 705, 620)]
+    order = reading_order(rows(*heads, *left, *right))
+    assert sorted(order) == list(range(24))
+    assert set(order[:2]) == {0, 1} and set(order[-2:]) == {2, 3}
+    assert order[2:22] == list(range(4, 24))
+
+
 def test_colours_are_put_in_order() -> None:
     said = {"order": "rgb", "mean": [0.1, 0.2, 0.3], "deviation": [0.5, 0.4, 0.2], "multiple": 32}
     rows = np.zeros((1, 2, 2, 3), np.uint8)

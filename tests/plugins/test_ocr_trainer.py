@@ -139,6 +139,18 @@ def test_a_second_attempt_does_not_train_again(tmp_path: Path) -> None:
     assert second.facts == first.facts and second.model == first.model
 
 
+def test_a_worker_that_is_lost_after_the_time_is_up_costs_nothing(tmp_path: Path) -> None:
+    first = trainer.train(context(tmp_path))
+    again = context(tmp_path)
+    again.budget = -1.0
+    second = trainer.train(again)
+    assert second.facts == first.facts
+    assert (tmp_path / "draft" / "recogniser.onnx").is_file()
+    assert again.facts["recogniser_epochs"] == 1 and again.facts["kept"] == "trained networks"
+    before, after = (one.model["recogniser"] for one in (first, second))
+    assert before == after
+
+
 @pytest.mark.parametrize("asked", [5, 40])
 def test_a_stop_keeps_what_there_is(tmp_path: Path, asked: int) -> None:
     made = context(tmp_path, detector_epochs=100, recogniser_epochs=100)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
 from plugins.contract import Example, Region, TrainingStopped
 from plugins.fitting import Score, Share
 from plugins.ocr import geometry
-from plugins.ocr.augment import Policy
+from plugins.ocr.augment import Policy, warp
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Sides, Thresholds
 from plugins.ocr.predictor.detection import Map
@@ -26,7 +28,7 @@ from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
 from plugins.ocr.trainer.judging import score
 from plugins.ocr.trainer.kernels import shrink_ratio
-from plugins.ocr.trainer.lines import Lines, Shape, along_the_line, cut
+from plugins.ocr.trainer.lines import Lines, Shape, along_the_line, cut, keep, kept
 from plugins.ocr.trainer.recogniser import RecogniserTraining, batch, batch_sizes, view
 from plugins.ocr.trainer.stage import Span
 from plugins.ocr.trainer.turning import turn
@@ -134,7 +136,8 @@ def test_low_images_get_low_and_wide_patches(tmp_path: Path) -> None:
 def test_lines_keep_the_shape_of_their_boxes(tmp_path: Path) -> None:
     lines = lines_of(context(tmp_path))
     assert len(lines) == 6
-    for place, text in enumerate(pages.texts(pages.pages(context(tmp_path), "train"))):
+    corners = {one.text: one for one in pages.texts(pages.pages(context(tmp_path), "train"))}
+    for place, text in enumerate(corners[said] for said in lines.texts):
         width, height = geometry.sides(text.corners)
         assert abs(lines.widths[place] - 48 * width / height) <= 8
         shown = view(lines, place, None)
@@ -323,12 +326,71 @@ def test_a_box_that_was_found_teaches_the_texts_of_the_regions_that_it_holds() -
         Region(tuple((float(x), float(y)) for x, y in corners), text)
         for corners, text in ((box(10, 10, 60, 30), "left"), (box(62, 10, 112, 30), "right"))
     )
-    example = replace(page(0)[0], regions=(*regions, replace(regions[0], ignored=True)))
+    example = replace(page(0)[0], regions=regions)
     boxes = np.array([box(8, 9, 61, 32), box(8, 9, 114, 32), box(70, 10, 112, 30), box(150, 50, 200, 80)])
     one, both = texts_in(4, example, boxes)
     assert (one.page, one.text) == (4, "left") and (one.corners == boxes[0]).all()
     assert (both.page, both.text) == (4, "left right") and (both.corners == boxes[1]).all()
     assert texts_in(0, example, boxes[:0]) == []
+
+
+@pytest.mark.parametrize("unknown", [{"text": None}, {"ignored": True}])
+def test_a_box_that_also_holds_what_nobody_has_transcribed_teaches_nothing(unknown: dict[str, Any]) -> None:
+    corners = (box(10, 10, 60, 30), box(62, 10, 112, 30))
+    said, unsaid = (Region(tuple((float(x), float(y)) for x, y in one), "Total") for one in corners)
+    example = replace(page(0)[0], regions=(replace(unsaid, **unknown), said))
+    (alone,) = texts_in(0, example, np.stack([box(8, 8, 114, 32), box(8, 8, 61, 32)]))
+    assert (alone.corners == box(8, 8, 61, 32)).all()
+
+
+def test_a_region_drawn_counter_clockwise_is_no_mirror_image() -> None:
+    corners = box(0, 0, 40, 10)
+    drawn = tuple((float(x), float(y)) for x, y in corners[[0, 3, 2, 1]])
+    assert (geometry.quad(drawn) == corners).all()
+    upside_down = tuple((float(x), float(y)) for x, y in corners[[2, 3, 0, 1]])
+    assert (geometry.quad(upside_down) == corners[[2, 3, 0, 1]]).all()
+
+
+def test_large_texts_are_averaged_and_not_sampled(tmp_path: Path) -> None:
+    """Lines of a pixel on a photograph of large text must not come and go by where they are looked at."""
+    made = context(tmp_path, pages=1)
+    striped = np.tile(np.array([0, 255], np.uint8), (600, 600))
+    made.data[made.snapshot[0].key] = encoded(striped)
+    region = Region(((0.0, 0.0), (1200.0, 0.0), (1200.0, 560.0), (0.0, 560.0)), "A")
+    made.snapshot = [replace(made.snapshot[0], width=1200, height=600, regions=(region,))]
+    picture, _ = lines_of(made).picture(0)
+    middle = picture[20:60, 20:-20].astype(float)
+    assert abs(middle.mean() - 127.5) < 3 and middle.std() < 20
+
+
+def test_text_of_an_image_longer_than_opencv_warps_is_learned_from(tmp_path: Path) -> None:
+    made = context(tmp_path, pages=1)
+    screenshot = np.full((33_000, 64), 255, np.uint8)
+    screenshot[32_900:32_920, 10:50:4] = 0
+    made.data[made.snapshot[0].key] = encoded(screenshot)
+    region = Region(((5.0, 32_895.0), (55.0, 32_895.0), (55.0, 32_925.0), (5.0, 32_925.0)), "1111")
+    made.snapshot = [replace(made.snapshot[0], width=64, height=33_000, regions=(region,))]
+    lines = lines_of(made)
+    shown = view(lines, 0, None)
+    assert shown.min() < 80 and shown.max() > 200
+    seen = warp(np.dstack([screenshot] * 3), np.array([[1.0, 0, 0], [0, 1, -32_890], [0, 0, 1]]), (64, 40))
+    assert (seen[12:28, 10] < 80).all() and (seen[:8] > 200).all()
+
+
+def encoded(rows: npt.NDArray[np.uint8]) -> bytes:
+    return bytes(cv2.imencode(".png", rows)[1].tobytes())
+
+
+def test_what_was_cut_out_is_taken_as_it_is_by_the_next_attempt(tmp_path: Path) -> None:
+    lines = lines_of(context(tmp_path))
+    assert kept(lines.path, SHAPE) is None
+    lines.turned[1] = True
+    keep(lines)
+    again = kept(lines.path, SHAPE)
+    assert again is not None and again.texts == lines.texts and again.turned.tolist() == lines.turned.tolist()
+    for place in range(len(lines)):
+        for one, other in zip(again.picture(place), lines.picture(place), strict=True):
+            assert (one == other).all()
 
 
 @pytest.mark.parametrize("turned", [False, True])

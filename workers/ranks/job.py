@@ -9,7 +9,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any
 
-from plugins.contract import Draft, Example, Previous
+from plugins.contract import Draft, Example, Previous, Region
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,17 @@ class Job:
             values[name] = Path(values[name])
         values["labels"] = tuple(values["labels"])
         values["examples"] = [
-            Example(**{**one, "regions": tuple(one["regions"])}) for one in values["examples"]
+            Example(**{**one, "regions": tuple(map(_region, one["regions"]))}) for one in values["examples"]
         ]
         if values["previous"] is not None:
             given = values["previous"]
             changed = {"folder": Path(given["folder"]), "lineage": tuple(given["lineage"])}
             values["previous"] = Previous(**{**given, **changed})
         return cls(**values)
+
+
+def _region(values: dict[str, Any]) -> Region:
+    return Region(**{**values, "points": tuple(map(tuple, values["points"]))})
 
 
 class Wire:

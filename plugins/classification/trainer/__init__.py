@@ -14,7 +14,7 @@ from plugins.classification.bases.choice import HIGH_PRECISION, Choice, choose
 from plugins.classification.cache import Images
 from plugins.classification.catalogue import LITE0
 from plugins.classification.preprocess import PRECISE_SIZES, SIZES
-from plugins.classification.trainer.finetune import fine_tune, recipe_of
+from plugins.classification.trainer.finetune import begun, fine_tune, recipe_of
 from plugins.classification.trainer.finish import finish
 from plugins.classification.trainer.inference import calibrate
 from plugins.classification.trainer.previous import take_over
@@ -42,7 +42,8 @@ def train(context: TrainingContext) -> Draft:
     going_on = take_over(context, network, base, sides)
     calibrate(context, network, sides["validation"])
     stage = "head"
-    if context.params.fine_tune and not context.should_stop():
+    # What an earlier attempt has trained is kept, also when its worker was lost after the time was up.
+    if context.params.fine_tune and (begun(context) or not context.should_stop()):
         usual = recipe_of(base, began.mistakes(sides["train"].targets))
         stage = fine_tune(context, network, sides, going_on or usual, mirrored=began.mirrored)
         if stage != "head":

@@ -52,7 +52,7 @@ def choose(
         return _USUAL
     found: list[Judgement] = []
     for _, weights in ways:
-        if len(found) >= 2 and context.should_stop():
+        if len(found) >= 2 and context.stop_requested():
             break
         network.load_state_dict(weights)
         found.append(judged(context, network, validation))

@@ -129,6 +129,12 @@ def fine_tune(
     return stage
 
 
+def begun(context: TrainingContext) -> bool:
+    """Whether an earlier attempt has begun to fine-tune."""
+    names = (f"{_name(0)}.safetensors", "round-0.safetensors")
+    return any((context.folder / name).is_file() for name in names)
+
+
 def _one_round(
     context: TrainingContext, work: FineTuning, number: int, before: float, reserve: float
 ) -> tuple[Fitted, float]:

@@ -55,11 +55,13 @@ def _blocks(boxes: Boxes, places: npt.NDArray[np.intp], depth: int) -> Iterator[
     if cut is None:
         yield places
         return
-    spanning = places[(boxes[places, 0] < cut) & (boxes[places, 2] > cut)]
+    across = (boxes[places, 0] < cut) & (boxes[places, 2] > cut)
+    spanning, rest = places[across], places[~across]
     above = -np.inf
     middles = boxes[:, 1::2].mean(1)
-    for end in [*sorted(middles[spanning].tolist()), np.inf]:
-        inside = places[(middles[places] > above) & (middles[places] < end)]
+    # What stands exactly beside one that spans both columns is read before it.
+    for end in [*np.unique(middles[spanning]).tolist(), np.inf]:
+        inside = rest[(middles[rest] > above) & (middles[rest] <= end)]
         for side in (boxes[inside, 2] <= cut, boxes[inside, 0] >= cut):
             if side.any():
                 yield from _blocks(boxes, inside[side], depth + 1)

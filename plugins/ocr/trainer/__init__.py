@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -92,13 +91,12 @@ def _train(stages: Stages, start: Kept) -> Kept:
     """Train until the time is over or somebody stops; what is best then. Raises `Interrupted` where a stop
     came before anything was trained.
     """
-    context, wanted = stages.context, stages.context.params.fine_tune
-    if wanted and not context.should_stop():
+    wanted = stages.context.params.fine_tune
+    if wanted and stages.may_go_on("detector"):
         stages.find()
     thresholds = stages.thresholds()
-    if wanted and not context.should_stop():
-        with TemporaryDirectory(dir=context.folder) as scratch, suppress(Interrupted):
-            stages.read(thresholds, Path(scratch))
+    if wanted and stages.may_go_on("recogniser"):
+        stages.read(thresholds)
     trained = Kept(stages.detector, stages.recogniser, thresholds, TRAINED)
     return _best(stages, trained, start)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from plugins.contract import Example
+from plugins.contract import Example, Region
 from plugins.ocr import geometry
 from plugins.ocr.matching import IOU
 from plugins.ocr.text import normalise
@@ -19,10 +19,11 @@ _ASIDE = 0.5  # of their height: how far across the line texts side by side may 
 
 def texts_in(page: int, example: Example, boxes: geometry.Quads) -> list[Text]:
     """The boxes (n, 4, 2), in pixels of the upright image, that hold marked regions wholly and no part of
-    others, with what stands there; several regions have to lie side by side.
+    others, with what stands there; several regions have to lie side by side. What stands in regions that are
+    ignored or have no text is not known: a box that holds a part of one would teach to leave it out.
     """
-    regions = [one for one in example.regions if not one.ignored and normalise(one.text or "")]
-    marked = geometry.quads(regions)
+    said = [one for one in example.regions if _is_said(one)]
+    marked = geometry.quads([*said, *(one for one in example.regions if not _is_said(one))])
     shared = geometry.intersections(boxes, marked)
     covered = shared / np.maximum(geometry.areas(marked), 1e-9)[None]
     filled = shared.sum(1) / np.maximum(geometry.areas(boxes), 1e-9)
@@ -30,15 +31,20 @@ def texts_in(page: int, example: Example, boxes: geometry.Quads) -> list[Text]:
     found = []
     for box, corners in enumerate(boxes):
         inside = np.flatnonzero(covered[box] > 1 - _COVERED)
-        if not len(inside) or (covered[box][inside] < _COVERED).any():
+        unsaid = len(inside) and inside[-1] >= len(said)
+        if not len(inside) or unsaid or (covered[box][inside] < _COVERED).any():
             continue
         if len(inside) == 1 and overlap[box, inside[0]] < IOU:
             continue
         order = _side_by_side(corners, marked[inside]) if len(inside) > 1 else [0]
         if order and (len(inside) == 1 or filled[box] >= _FILLED):
-            said = [normalise(regions[inside[place]].text or "") for place in order]
-            found.append(Text(page, corners, " ".join(said)))
+            words = [normalise(said[inside[place]].text or "") for place in order]
+            found.append(Text(page, corners, " ".join(words)))
     return found
+
+
+def _is_said(region: Region) -> bool:
+    return not region.ignored and bool(normalise(region.text or ""))
 
 
 def _side_by_side(box: geometry.Quads, marked: geometry.Quads) -> list[int]:

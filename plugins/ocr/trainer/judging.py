@@ -33,8 +33,23 @@ _REPORTED = (
     "exact_match_loose",
     "character_error_rate",
 )
-_NOT_JUDGED = Score(-1e6)  # finite, and below all others: what a stop came in between of is never the best
+NOT_JUDGED = Score(-1e6)  # finite, and below all others: what a stop came in between of is never the best
 FITTED_TO = 400  # texts that thresholds are fitted to; more change them little
+
+
+_HELD = 512 * 1024**2  # bytes of decoded images that a judge keeps; the others are decoded each time
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to judge by: its place in the side, the size in which it is decoded as a share of the
+    original, and its pixels (height, width, 3) where these are held.
+    """
+
+    place: int
+    example: Example
+    share: float
+    pixels: Pixels | None = field(repr=False)
 
 
 class Interrupted(Exception):
@@ -43,7 +58,7 @@ class Interrupted(Exception):
 
 @dataclass
 class Judge:
-    """Judges networks on the images of one side, which it keeps decoded: some dozens at most. Before each
+    """Judges networks on the images of one side, which it keeps decoded as far as `_HELD` goes. Before each
     image it asks whether to stop, as one can take a second.
     """
 
@@ -54,16 +69,21 @@ class Judge:
     _seen: tuple[str, list[Map]] | None = field(default=None, repr=False)  # the last graph's digest, its maps
 
     @cached_property
-    def pictures(self) -> list[tuple[Example, Pixels, float]]:
-        """The examples that can be read, their pixels, and the size of these as a share of the original."""
-        found = []
+    def pictures(self) -> list[Picture]:
+        """Those of the examples that can be read."""
+        found, held = [], 0
         for place, example in enumerate(self.side.examples):
             self._go_on()
             try:
-                found.append((example, *self.side.pixels(place)))
+                pixels, share = self.side.pixels(place)
             except ImageError:  # counts as not there, as it does in the evaluation
                 continue
+            held += pixels.nbytes
+            found.append(Picture(place, example, share, pixels if held <= _HELD else None))
         return found
+
+    def _pixels(self, picture: Picture) -> Pixels:
+        return self.side.pixels(picture.place)[0] if picture.pixels is None else picture.pixels
 
     def maps(self, detector: Detector) -> list[Map]:
         """What the detector answers for each image, kept while it is the same one. Raises `Interrupted`."""
@@ -71,9 +91,9 @@ class Judge:
         digest = hashlib.sha256(graph).hexdigest()
         if self._seen is None or self._seen[0] != digest:
             network, found = self._network(detector, graph), []
-            for _, pixels, _ in self.pictures:
+            for picture in self.pictures:
                 self._go_on()
-                found.append(probabilities(pixels, network, self.sides))
+                found.append(probabilities(self._pixels(picture), network, self.sides))
             self._seen = digest, found
         return self._seen[1]
 
@@ -84,18 +104,18 @@ class Judge:
     def fit(self, maps: Sequence[Map]) -> FittedThresholds:
         """The same with the detection F1 that they reach on these maps."""
         some = list(zip(self.pictures, maps, strict=True))
-        marked = [_marked(example, share, ignored=False) for (example, _, share), _ in some]
+        marked = [_marked(one, ignored=False) for one, _ in some]
         before = np.cumsum([0, *map(len, marked)])[:-1]  # texts of the images before each
         count = int((before < FITTED_TO).sum())
         some, marked = some[:count], marked[:count]
-        hidden = [_marked(example, share, ignored=True) for (example, _, share), _ in some]
+        hidden = [_marked(one, ignored=True) for one, _ in some]
         if not any(len(one) for one in marked):
             return FittedThresholds(Thresholds(), 0.0, 0.0)
         return fit_thresholds([one for _, one in some], marked, hidden)
 
     def shrink_ratio(self, maps: Sequence[Map], thresholds: Thresholds) -> float:
         """See `plugins.ocr.trainer.kernels`."""
-        marked = [_marked(example, share, ignored=False) for example, _, share in self.pictures]
+        marked = [_marked(one, ignored=False) for one in self.pictures]
         return shrink_ratio(maps, marked, thresholds)
 
     def metrics(
@@ -108,11 +128,11 @@ class Judge:
         """The metrics of `plugins.ocr.evaluate` for these maps and that recogniser. Raises `Interrupted`."""
         predictor = self.predictor(None, recogniser, thresholds, breaks)
         answers = []
-        for (_, pixels, _), one in zip(self.pictures, maps, strict=True):
+        for picture, one in zip(self.pictures, maps, strict=True):
             self._go_on()
             quads, _ = quadrilaterals(one, thresholds)
-            answers.append(Prediction(tuple(predictor.read_found(pixels, quads))))
-        return evaluate([example for example, _, _ in self.pictures], answers).metrics
+            answers.append(Prediction(tuple(predictor.read_found(self._pixels(picture), quads))))
+        return evaluate([picture.example for picture in self.pictures], answers).metrics
 
     def of_detector(self, detector: Detector, recogniser: Recogniser) -> Score:
         """The score of a detector whose texts that recogniser reads, with thresholds fitted to it."""
@@ -121,7 +141,7 @@ class Judge:
             fitted = self.thresholds(maps)
             found = score(self.metrics(maps, recogniser, fitted))
         except Interrupted:
-            return _NOT_JUDGED
+            return NOT_JUDGED
         if self.best is None or found.value > self.best[0]:
             self.best = found.value, fitted
         return found
@@ -131,7 +151,7 @@ class Judge:
         try:
             return score(self.metrics(maps, recogniser, thresholds))
         except Interrupted:
-            return _NOT_JUDGED
+            return NOT_JUDGED
 
     def boxes(self, detector: Detector, thresholds: Thresholds) -> list[tuple[int, geometry.Quads]]:
         """Place of each image in the side and the corners found there, in pixels of the upright original;
@@ -199,6 +219,7 @@ def score(metrics: Mapping[str, float]) -> Score:
     return Score(value, {f"validation_{name}": metrics[name] for name in _REPORTED})
 
 
-def _marked(example: Example, share: float, *, ignored: bool) -> geometry.Quads:
+def _marked(picture: Picture, *, ignored: bool) -> geometry.Quads:
     """Corners of the regions in pixels of the decoded image; what has no text is no less marked."""
-    return geometry.quads([one for one in example.regions if one.ignored == ignored]) * np.float32(share)
+    regions = [one for one in picture.example.regions if one.ignored == ignored]
+    return geometry.quads(regions) * np.float32(picture.share)

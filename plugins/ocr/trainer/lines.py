@@ -6,7 +6,9 @@ drawn by hand or found by a detector.
 
 from __future__ import annotations
 
+import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from plugins.fitting.checkpoint import whole_file
 from plugins.images import ImageError
 from plugins.ocr import geometry
 from plugins.ocr.augment import Pixels
@@ -85,20 +88,47 @@ class Lines:
         return picture, np.roll(corners, 2 if self.turned[place] else 0, axis=0)
 
 
+def keep(lines: Lines) -> None:
+    """Write beside the file of pictures what they are, for whoever works on the same training: a second
+    attempt, or another process. Raises `PluginError` (`disk_full`).
+    """
+    record = {name: getattr(lines, name) for name in ("texts", "widths", "pages", "places", "too_long")}
+    content = json.dumps({**record, "turned": lines.turned.tolist()})
+    with whole_file(_index(lines.path)) as stream:
+        stream.write(content.encode())
+
+
+def kept(path: Path, shape: Shape) -> Lines | None:
+    """What `keep` wrote for that file, None if it did not."""
+    if not _index(path).is_file():
+        return None
+    record = json.loads(_index(path).read_text(encoding="utf-8"))
+    turned = np.array(record.pop("turned"), np.bool_)
+    places = [(start, size) for start, size in record.pop("places")]
+    return Lines(path, shape, places=places, turned=turned, **record)
+
+
+def _index(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
 def cut(side: Pages, texts: Sequence[Text], path: Path, shape: Shape, stop: Callable[[], bool]) -> Lines:
     """Cut the texts out of their pages and write them to a file; those that no crop can hold stay out, and
-    so do those of the pages that were not reached before the stop.
+    so do those of the pages that were not reached before the stop: any of them, as their order is a random
+    one.
     """
-    lines = Lines(path, shape)
+    lines, by_page = Lines(path, shape), defaultdict(list)
+    for text in texts:
+        by_page[text.page].append(text)
     with path.open("wb") as stream:
-        for page in sorted({text.page for text in texts}):
+        for page in np.random.default_rng(len(by_page)).permutation(sorted(by_page)).tolist():
             if stop():
                 break
             try:
                 pixels, share = side.pixels(page)
             except ImageError:  # it was read when the snapshot was made; the next one may be readable
                 continue
-            for text in (one for one in texts if one.page == page):
+            for text in by_page[page]:
                 _add(lines, stream.write, pixels, text, share)
     ends = np.cumsum([size for _, size in lines.places]).tolist()
     lines.places = [(end - size, size) for end, (_, size) in zip(ends, lines.places, strict=True)]
@@ -130,11 +160,29 @@ def along_the_line(corners: geometry.Quads) -> geometry.Quads:
 
 
 def _with_margin(pixels: Pixels, corners: geometry.Quads) -> Pixels:
+    """A large text is first cut out at a whole multiple of its size and then averaged, as it is to be served:
+    thin strokes between the pixels that are looked at would be lost.
+    """
     width, height = geometry.sides(corners)
     across = max(1, round(_KEPT * min(width / height, LONGEST)))
-    margin = _KEPT * _MARGIN
+    margin = round(_KEPT * _MARGIN)
+    factor = max(1, int(height / _KEPT))
     target = np.array([[0, 0], [across, 0], [across, _KEPT], [0, _KEPT]], np.float32) + np.float32(margin)
-    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target)
-    size = (round(across + 2 * margin), round(_KEPT + 2 * margin))
-    seen = cv2.warpPerspective(pixels, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    size = (across + 2 * margin, _KEPT + 2 * margin)
+    part, moved = _around(pixels, corners, _MARGIN * height)
+    matrix = cv2.getPerspectiveTransform(moved, target * np.float32(factor))
+    whole = (size[0] * factor, size[1] * factor)
+    seen = cv2.warpPerspective(part, matrix, whole, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    if factor > 1:
+        seen = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
     return np.asarray(seen, np.uint8)
+
+
+def _around(pixels: Pixels, corners: geometry.Quads, margin: float) -> tuple[Pixels, geometry.Quads]:
+    """The part of a page that holds the corners with a margin in pixels, and the corners in it: OpenCV warps
+    no picture with a side of 32,767 pixels or more.
+    """
+    bounds = np.array(pixels.shape[1::-1])
+    low = np.clip(np.floor(corners.min(0) - margin).astype(int) - 2, 0, bounds - 1)
+    high = np.clip(np.ceil(corners.max(0) + margin).astype(int) + 3, low + 1, bounds)
+    return pixels[low[1] : high[1], low[0] : high[0]], (corners - low).astype(np.float32)

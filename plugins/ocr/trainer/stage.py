@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from plugins import fitting
@@ -53,6 +54,12 @@ def train(context: TrainingContext, name: str, work: Repeating, span: Span) -> F
     return fitted
 
 
+def fitted_before(context: TrainingContext, name: str) -> Fitted | None:
+    """What an earlier attempt had fitted to the end, whatever time is left; None if it had not."""
+    first, then = (_read(context, one) for one in (f"{name}-first", name))
+    return _better(first, then) if first and then else then
+
+
 def _in_two(context: TrainingContext, work: Repeating, plan: Plan, span: Span) -> Fitted:
     """With the other layers frozen, then with all of them free."""
     epochs = max(1, round(_FROZEN * span.epochs))
@@ -85,18 +92,29 @@ def _reserve_of_first(context: TrainingContext, name: str, span: Span) -> float:
 
 def _once(context: TrainingContext, work: Work, plan: Plan) -> Fitted:
     """Fit, unless an earlier attempt came to the end of it."""
-    path = context.folder / f"{plan.name}-fitted.safetensors"
-    if path.is_file():
-        tensors, record = fitting.read_checkpoint(path)
-        return Fitted(fitting.part(tensors, "best."), fitting.part(tensors, "last."), **record)
+    before = _read(context, plan.name)
+    if before is not None:
+        return before
     fitted = fitting.fit(context, work, plan)
     if fitted.ending != "stopped":
         record = {key: getattr(fitted, key) for key in ("score", "best_epoch", "epochs", "ending")}
         tensors = {f"best.{name}": value for name, value in fitted.best.items()}
         tensors |= {f"last.{name}": value for name, value in fitted.last.items()}
         context.checkpoint()
-        fitting.write_checkpoint(path, tensors, record)
+        fitting.write_checkpoint(_path(context, plan.name), tensors, record)
     return fitted
+
+
+def _read(context: TrainingContext, name: str) -> Fitted | None:
+    path = _path(context, name)
+    if not path.is_file():
+        return None
+    tensors, record = fitting.read_checkpoint(path)
+    return Fitted(fitting.part(tensors, "best."), fitting.part(tensors, "last."), **record)
+
+
+def _path(context: TrainingContext, name: str) -> Path:
+    return context.folder / f"{name}-fitted.safetensors"
 
 
 def _better(first: Fitted, second: Fitted) -> Fitted:
