@@ -75,7 +75,8 @@ class Deployment:
             fetch(wanted.digest)
             return self._start_other(wanted, states)
         self._renew_tokens(wanted)
-        if self._state(slot.KEEPER, states) not in RUNNING:
+        refusing = record.serving in (None, newest) and self._state(newest, states) in FAILED
+        if self._state(slot.KEEPER, states) not in RUNNING and not refusing:
             self._define(states)
             self._supervisor.start(self.key, slot.KEEPER)
         if record.incoming is not None:

@@ -10,9 +10,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import OperationalError
 
 from backend.db import SessionFactory, now, transaction
 from backend.training import records
@@ -86,7 +89,8 @@ class Record:
         if self._lost:
             raise AttemptLost(f"attempt {self.attempt} of task {self.task_id} no longer owns it")
         if time.monotonic() - self._flushed >= _FLUSH_SECONDS:
-            self.flush()
+            with suppress(OperationalError):  # the database is busy: it is written later, at the latest by
+                self.flush()  # the end of the step, which fails then
 
     def flush(self) -> None:
         """Write what is buffered, beat the heart, learn whether to stop. Raises `AttemptLost`."""
@@ -123,6 +127,8 @@ class Heart(threading.Thread):
                 self._record.flush()
             except AttemptLost:
                 return
+            except OperationalError:  # the database is busy; the next beat writes it
+                continue
 
     def end(self) -> None:
         """Stop beating."""

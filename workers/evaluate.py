@@ -8,11 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backend.errors import ModelInvalid
 from backend.models import registry as models
 from backend.models.answers import flips, may_be_chance
 from backend.models.tables import Model
 from plugins import registry
-from plugins.contract import Draft, Evaluation, Example, Plugin, Prediction, Predictor, TrainingStopped
+from plugins.contract import (
+    Draft,
+    Evaluation,
+    Example,
+    Plugin,
+    PluginError,
+    Prediction,
+    Predictor,
+    TrainingStopped,
+)
 from plugins.images import CHECKED, decode
 from workers import previous
 from workers.prepare import Prepared
@@ -92,7 +102,12 @@ def _compare(
         current = models.current(session, attempt.task.dataset_id)
     if current is None or current.plugin != attempt.plugin.name or current.labels != attempt.task.labels:
         return "", ""
-    before = _measure(attempt, prepared, _open_previous(attempt, current), examples)
+    try:
+        predictor = _open_previous(attempt, current)
+    except (ModelInvalid, PluginError) as error:
+        attempt.record.log(f"Not compared with {current.name}, which cannot be opened: {error}")
+        return "", f"not compared with {current.name}, which cannot be opened"
+    before = _measure(attempt, prepared, predictor, examples)
     headline = attempt.plugin.headline
     note = side_by_side(headline, current.name, before, evaluation, len(examples))
     if evaluation.metrics[headline] < before.metrics[headline]:

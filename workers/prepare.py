@@ -123,7 +123,9 @@ def _go_on(attempt: Attempt) -> None:
 def _fetch(attempt: Attempt, store: ObjectStore, prepared: Prepared) -> int:
     """Bring every image here, a few at a time, but those of an earlier attempt. Answers how many came."""
     prepared.images.mkdir(parents=True, exist_ok=True)
-    missing = [e for e in prepared.examples if not (prepared.images / e.content_hash).exists()]
+    # Copies are fetched once: two threads must not write the same file.
+    by_content = {example.content_hash: example for example in prepared.examples}
+    missing = [e for e in by_content.values() if not (prepared.images / e.content_hash).exists()]
     bucket = attempt.task.dataset.bucket
     with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as pool:
         running: set[Future[None]] = set()

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from rq import Worker
 from rq.job import Job
+from sqlalchemy.exc import OperationalError
 
 from backend.db import transaction
 from backend.errors import AppError
@@ -56,6 +57,8 @@ class SightloopWorker(Worker):
     def main_work_horse(self, job: Job, queue: Any) -> None:
         """In the forked process."""
         die_with_parent()
+        # The parent goes on using its connection to the database: this process opens one of its own.
+        self._runtime.sessions.kw["bind"].dispose(close=False)
         super().main_work_horse(job, queue)
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
@@ -84,5 +87,5 @@ class SightloopWorker(Worker):
         self._reaped = time.monotonic()
         try:
             reap(self._runtime)
-        except AppError as error:
-            logger.warning("reaper_waits", reason=str(error))
+        except (AppError, OperationalError) as error:  # the queue or the database; the next round goes on
+            logger.warning("reaper_waits", reason=str(error).splitlines()[0])

@@ -82,8 +82,13 @@ def workspaces_of(session: Session, user_id: int) -> list[Workspace]:
     return list(session.scalars(statement.order_by(Workspace.name)))
 
 
-def add(session: Session, workspace_id: int, name: str, role: str) -> Invited:
-    """Make somebody a member; who has no account gets one. Raises `InvalidRequest`, `NameTaken`."""
+def add(session: Session, workspace_id: int, name: str, role: str, *, operator: bool) -> Invited:
+    """Make somebody a member; who has no account gets one. Who has one keeps its password if it belongs to a
+    member of the first workspace. Any other account was made by owners of other workspaces, who may know
+    its password and would get in: only an operator adds it, and it gets a new one-time password.
+
+    Raises `InvalidRequest`, `NameTaken`, `Forbidden`.
+    """
     chosen, name = _role(role), name.strip().lower()
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
@@ -98,6 +103,14 @@ def add(session: Session, workspace_id: int, name: str, role: str) -> Invited:
         session.add(user)
     elif _membership(session, workspace_id, user) is not None:
         raise NameTaken(f"{name} is a member of this workspace already")
+    elif DEFAULT_WORKSPACE not in {one.name for one in workspaces_of(session, user.id)}:
+        if not operator:
+            raise Forbidden(
+                f"{name} has an account in another workspace: ask an owner of the workspace "
+                f"{DEFAULT_WORKSPACE!r} to add it here"
+            )
+        password = passwords.random()
+        _set_one_time(user, password)
     made = Membership(workspace_id=workspace_id, user=user, role=chosen)
     session.add(made)
     session.flush()

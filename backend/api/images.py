@@ -68,10 +68,12 @@ def thumbnail(signed: str) -> Response:
 def _asked(signed: str) -> tuple[Image, str, StoreAddress]:
     """The image that a link names, its bucket and its store."""
     with runtime().sessions() as session:
-        row = session.get(Image, links.image_of(runtime().settings, signed))
-        if row is None or row.state != "present":
+        named = links.named(runtime().settings, signed)
+        row = session.get(Image, named.image_id)
+        dataset = None if row is None else session.get_one(Dataset, row.dataset_id)
+        gone = row is None or dataset is None or row.state != "present"
+        if row is None or dataset is None or gone or links.mark(dataset, row) != named.mark:
             raise LinkExpired("this image is no longer in the bucket")
-        dataset = session.get_one(Dataset, row.dataset_id)
         return row, dataset.bucket, runtime().store(dataset.connection).address
 
 

@@ -60,7 +60,7 @@ def image(name: str, number: int) -> Response:
         row = registry.image(session, dataset, number)
         found = registry.findings_of(session, dataset, [row]).get(row.key, [])
         titles = {code: rule.title for code, rule in RULES.items()}
-        picture = gallery.picture(runtime().settings, row, found)
+        picture = gallery.picture(runtime().settings, dataset, row, found)
     return show("dataset_image.html", dataset=dataset, picture=picture, titles=titles)
 
 

@@ -104,12 +104,12 @@ def pictures(session: Session, settings: Settings, dataset: Dataset, chosen: Cho
         condition=chosen.condition or None,
     )
     found = registry.findings_of(session, dataset, rows) if rows else {}
-    return [picture(settings, row, found.get(row.key, [])) for row in rows]
+    return [picture(settings, dataset, row, found.get(row.key, [])) for row in rows]
 
 
-def picture(settings: Settings, image: Image, findings: Sequence[Finding]) -> Picture:
+def picture(settings: Settings, dataset: Dataset, image: Image, findings: Sequence[Finding]) -> Picture:
     """Its addresses stay the same for a whole day, so that browsers keep what is there."""
-    named = (settings, image.id, image.etag, _tomorrow(now()) + timedelta(days=1))
+    named = (settings, dataset, image, _tomorrow(now()) + timedelta(days=1))
     regions = (image.regions or []) if image.width and image.height else []
     return Picture(
         image,

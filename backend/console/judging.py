@@ -134,7 +134,7 @@ def _shots(
     shots = []
     for key, lines in said.items():
         image = known.get(key)
-        thumbnail = gallery.picture(settings, image, ()).thumbnail if image is not None else ""
+        thumbnail = gallery.picture(settings, dataset, image, ()).thumbnail if image is not None else ""
         page = f"/datasets/{dataset.name}/images/{image.id}" if image is not None else ""
         shots.append(Shot(key, thumbnail, page, lines))
     return shots

@@ -28,7 +28,8 @@ def add() -> Response:
     form = request.form
     try:
         with transaction(runtime().sessions) as session:
-            made = registry.add(session, workspace_id(), form.get("name", ""), form.get("role", ""))
+            name, role = form.get("name", ""), form.get("role", "")
+            made = registry.add(session, workspace_id(), name, role, operator=caller().operator)
     except AppError as error:
         return _page(refusal=str(error), status=error.status, typed=form.get("name", ""))
     return _page(made=made)

@@ -62,12 +62,19 @@ def check(
             done += len(page)
             if progress is not None:
                 progress(done, max(total, done))
-    if done and denied == done:
+    if done and denied == done and not _has_read_any(sessions, dataset):
         raise StorageDenied(
             f"{store.address.endpoint} lists {dataset.bucket!r} but lets this access key read none of its "
             "images; allow it to read objects there"
         )
     return {"checked": done, **_conclude(sessions, dataset)}
+
+
+def _has_read_any(sessions: SessionFactory, dataset: Dataset) -> bool:
+    """Whether an image could be read, now or before: then the store lets images be read, but these."""
+    read = (Image.dataset_id == dataset.id, Image.state == "present", Image.checked_etag.is_not(None))
+    with sessions() as session:
+        return session.scalar(select(Image.id).where(*read).limit(1)) is not None
 
 
 def _stale(dataset: Dataset) -> tuple[ColumnElement[bool], ...]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import CursorResult, func, or_, select, update
+from sqlalchemy import CursorResult, and_, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset, Operation
@@ -75,8 +75,11 @@ def get(session: Session, dataset: Dataset, operation_id: int) -> Operation:
 def list_(
     session: Session, dataset: Dataset, *, limit: int = 20, before: int | None = None
 ) -> Sequence[Operation]:
-    """The newest operations first; `before` is the id that the last page ended with."""
-    query = select(Operation).where(Operation.dataset_id == dataset.id)
+    """The newest operations first; `before` is the id that the last page ended with. Readings of Label Studio
+    that went well are left out: they start by themselves, every few seconds while people label.
+    """
+    routine = and_(Operation.kind == "reconcile", Operation.state == "succeeded")
+    query = select(Operation).where(Operation.dataset_id == dataset.id, not_(routine))
     if before is not None:
         query = query.where(Operation.id < before)
     return session.scalars(query.order_by(Operation.id.desc()).limit(min(limit, _MAX_SHOWN))).all()

@@ -44,7 +44,7 @@ def show(
     done = 0
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="rank") as pool:
         for batch in (changes[start : start + _BATCH] for start in range(0, len(changes), _BATCH)):
-            list(pool.map(lambda wanted: _write(runtime, studio, wanted), batch))
+            list(pool.map(lambda wanted: _write(runtime, studio, dataset, wanted), batch))
             with transaction(runtime.sessions) as session:
                 for item, _, rank in batch:
                     statement = update(LabelingItem).where(LabelingItem.id == item.id)
@@ -78,9 +78,10 @@ def _changes(runtime: Runtime, dataset: Dataset) -> Sequence[Wanted]:
     return sorted(changed, key=lambda one: (one[2] is None, one[2] or 0))
 
 
-def _write(runtime: Runtime, studio: LabelStudio, wanted: Wanted) -> None:
+def _write(runtime: Runtime, studio: LabelStudio, dataset: Dataset, wanted: Wanted) -> None:
     item, image, rank = wanted
-    data = data_of(runtime.settings, image, item.link_expires_at or now() + links.LIFETIME, rank)
+    expires = item.link_expires_at or now() + links.LIFETIME
+    data = data_of(runtime.settings, dataset, image, expires, rank)
     with suppress(NotThere):  # somebody has deleted it; the daily comparison of all items notices
         studio.update_item(item.item, data=data)
 

@@ -233,7 +233,7 @@ def _import(
 def _item(runtime: Runtime, dataset: Dataset, image: Image, expires: Any) -> dict[str, Any]:
     label = store.label_of(image)
     item: dict[str, Any] = {
-        "data": data_of(runtime.settings, image, expires),
+        "data": data_of(runtime.settings, dataset, image, expires),
         "meta": {META: image.id, "etag": image.etag},
     }
     if label is not None:

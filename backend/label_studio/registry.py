@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from backend.datasets import operations
@@ -25,6 +25,7 @@ from backend.sealing import Sealer
 from backend.settings import Settings
 
 RECONCILE_EVERY = timedelta(minutes=5)
+_KEPT = timedelta(hours=1)  # rows of readings that went well; longer than `RECONCILE_EVERY`
 SECRET_HEADER = "X-Sightloop-Secret"
 _HINTS = "sightloop:labeling:hints"
 
@@ -122,6 +123,7 @@ def start_due(session: Session, redis: Redis) -> list[Operation]:
     of those not read for `RECONCILE_EVERY`. A project that is being read keeps its hint for later.
     """
     hinted = take_hints(redis)
+    _forget_old(session)
     started = []
     for row in session.scalars(select(LabelingProject)):
         if row.id not in hinted and not _is_due(session, row):
@@ -136,6 +138,19 @@ def start_due(session: Session, redis: Redis) -> list[Operation]:
         if row.id in hinted:
             row.hinted_at = now()
     return started
+
+
+def _forget_old(session: Session) -> None:
+    """Readings that went well leave nothing to look at, and there are many of them."""
+    session.execute(
+        delete(Operation)
+        .where(
+            Operation.kind == "reconcile",
+            Operation.state == "succeeded",
+            Operation.created_at < now() - _KEPT,
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 def _is_due(session: Session, row: LabelingProject) -> bool:

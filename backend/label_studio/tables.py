@@ -17,7 +17,7 @@ class LabelingProject(Base):
     `cursor` is the newest change of an item that was read (Label Studio's own time); `swept_at` says when all
     items were compared last, and `annotations` how many there were in the project then. `view` is the view of
     its data manager that shows what to label next. `changes` is the id of the newest change of a label that
-    was considered for sending there.
+    was considered for sending there. `address` is the API's in the links of its items.
     """
 
     __tablename__ = "labeling_projects"
@@ -40,6 +40,7 @@ class LabelingProject(Base):
     annotations: Mapped[int] = mapped_column(default=0)
     view: Mapped[int | None]
     changes: Mapped[int] = mapped_column(default=0)
+    address: Mapped[str] = mapped_column(String(500), default="")
 
 
 class LabelingItem(Base):
@@ -55,6 +56,7 @@ class LabelingItem(Base):
     __table_args__ = (
         UniqueConstraint("dataset_id", "image_id"),
         Index("ix_labeling_items_dataset_id_item", "dataset_id", "item"),
+        Index("ix_labeling_items_image_id", "image_id"),  # by which the items of a deleted image go
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

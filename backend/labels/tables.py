@@ -47,6 +47,7 @@ class QueuedLabel(Base):
     __table_args__ = (
         UniqueConstraint("dataset_id", "image_id"),
         Index("ix_label_queue_dataset_id_position", "dataset_id", "position"),
+        Index("ix_label_queue_image_id", "image_id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -63,7 +64,10 @@ class LabelSuspect(Base):
     """
 
     __tablename__ = "label_suspects"
-    __table_args__ = (Index("ix_label_suspects_dataset_id_confidence", "dataset_id", "confidence"),)
+    __table_args__ = (
+        Index("ix_label_suspects_dataset_id_confidence", "dataset_id", "confidence"),
+        Index("ix_label_suspects_image_id", "image_id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))

@@ -250,6 +250,10 @@ def lose(session: Session, task: TrainingTask, reason: str) -> bool:
     True when the task is queued again.
     """
     state = TaskState(task.state)
+    if state is TaskState.STOPPING and task.stop == "keep":
+        message = f"{reason} before it had kept the best model; train again under another name"
+        fail(session, task, WorkerLost.code, message)
+        return False
     if state is TaskState.STOPPING:
         advance(session, task.id, state, TaskState.STOPPED, reason=f"{reason} while stopping")
         _end_steps(session, task.id, "stopped")

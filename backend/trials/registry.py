@@ -69,11 +69,12 @@ def open_link(session: Session, settings: Settings, signed: str) -> tuple[Trial,
     try:
         if len(signed) > _LONGEST:
             raise BadSignature("too long")
-        trial_id, _ = serializer(settings, _PURPOSE).loads(signed)
+        trial_id, expires = serializer(settings, _PURPOSE).loads(signed)
     except (BadSignature, ValueError, TypeError):
         raise NotFound("this link is not whole or was changed; scan the QR code again") from None
     trial = session.get(Trial, trial_id)
-    if trial is None:
+    # Ids of what was deleted are given again: a link of a deleted model must not open another one.
+    if trial is None or int(trial.expires_at.timestamp()) != expires:
         raise LinkExpired("the model of this link was deleted; ask for a link of another one")
     if trial.revoked_at is not None:
         raise LinkExpired("this link was revoked by its owner; ask for a new one")

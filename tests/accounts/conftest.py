@@ -72,7 +72,7 @@ def join(app: Flask, api_sessions: SessionFactory) -> Join:
                 row = Workspace(name=workspace)
                 session.add(row)
                 session.flush()
-            made = registry.add(session, row.id, name, role)
+            made = registry.add(session, row.id, name, role, operator=True)
             if made.password:
                 registry.change_password(made.membership.user, PASSWORD)
             return Person(app, name, row.id)

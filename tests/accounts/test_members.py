@@ -161,6 +161,24 @@ def test_an_owner_gets_into_no_other_workspace_by_resetting_a_password(join: Joi
     assert admin("POST", "/members/bob/password").status_code == 200
 
 
+def test_who_made_an_account_does_not_follow_it_into_another_workspace(
+    app: Flask, join: Join, admin: Caller
+) -> None:
+    """Eve invites Ann, and knows the password; the owner of the first workspace adds Ann later."""
+    eve = join("eve", workspace="elsewhere")
+    carl = join("carl", workspace="third").token("c")
+    known = eve.token("t")("POST", "/members", {"name": "ann", "role": "viewer"}).get_json()["password"]
+    refused = carl("POST", "/members", {"name": "ann", "role": "viewer"})
+    assert (refused.status_code, _code(refused)) == (403, "forbidden")
+    assert "'default'" in refused.get_json()["detail"]
+    made = admin("POST", "/members", {"name": "ann", "role": "editor"}).get_json()
+    assert (made["state"], made["password"] != known) == ("invited", True)
+    assert sign_in(app.test_client(), "ann", known).status_code == 401
+    assert sign_in(app.test_client(), "ann", made["password"]).status_code == 303
+    joined = carl("POST", "/members", {"name": "ann", "role": "viewer"})
+    assert (joined.status_code, joined.get_json()["password"]) == (201, None)
+
+
 def test_a_token_may_do_at_most_what_its_user_may(join: Join) -> None:
     editor = join("ed", "editor").token("wide")
     refused = editor("POST", "/tokens", {"name": "more", "role": "owner"})

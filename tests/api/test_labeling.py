@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -57,21 +57,39 @@ def test_labeling_without_label_studio_is_refused_with_the_fix(admin: Caller, im
     assert "SIGHTLOOP_LABEL_STUDIO_URL" in answer.get_json()["detail"]
 
 
+def signed_link(app: Flask, settings: Settings, image: int, expires: datetime) -> str:
+    with app.extensions["sightloop"].sessions() as session:
+        row = session.get_one(Image, image)
+        dataset = session.get_one(Dataset, row.dataset_id)
+        return links.link(settings, dataset, row, expires).rpartition("/")[2]
+
+
+def test_a_link_to_a_deleted_image_does_not_open_the_one_that_has_its_id_now(
+    app: Flask, settings: Settings, image: int
+) -> None:
+    signed = signed_link(app, settings, image, now() + timedelta(days=1))
+    with transaction(app.extensions["sightloop"].sessions) as session:
+        session.get_one(Dataset, session.get_one(Image, image).dataset_id).created_at = now()
+    with app.test_client() as client:
+        answer = client.get(f"/images/{signed}")
+    assert (answer.status_code, answer.get_json()["code"]) == (410, "link_expired")
+
+
 def test_a_forged_link_shows_no_image(app: Flask, settings: Settings, image: int) -> None:
-    signed = links.link(settings, image, "e", now() + timedelta(days=1)).rpartition("/")[2]
+    signed = signed_link(app, settings, image, now() + timedelta(days=1))
     with app.test_client() as client:
         answer = client.get(f"/images/{signed[:-2]}xx")
     assert answer.status_code == 404
 
 
 def test_an_expired_link_shows_no_image(app: Flask, settings: Settings, image: int) -> None:
-    signed = links.link(settings, image, "e", now() - timedelta(seconds=1)).rpartition("/")[2]
+    signed = signed_link(app, settings, image, now() - timedelta(seconds=1))
     with app.test_client() as client:
         assert client.get(f"/images/{signed}").status_code == 410
 
 
 def test_a_store_that_is_down_is_named(app: Flask, settings: Settings, image: int) -> None:
-    signed = links.link(settings, image, "e", now() + timedelta(days=1)).rpartition("/")[2]
+    signed = signed_link(app, settings, image, now() + timedelta(days=1))
     with app.test_client() as client:
         assert client.get(f"/images/{signed}").status_code == 502
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from backend.db import transaction
 from backend.runtime import Runtime
+from backend.trials.tables import Trial
 from tests.api.conftest import Caller
 from tests.console.trial_world import put_colours
 
@@ -38,6 +41,15 @@ def test_a_link_opens_the_model_until_it_is_revoked(app: Flask, admin: Caller) -
     assert admin("DELETE", f"{LINKS}/{made['id']}").status_code == 204
     assert admin("GET", LINKS).get_json()["items"] == [second]
     assert (_status(app, made), _status(app, second)) == (410, 200)
+
+
+def test_a_link_of_a_deleted_model_does_not_open_the_one_that_has_its_number_now(
+    app: Flask, admin: Caller
+) -> None:
+    made = admin("POST", LINKS, {"minutes": 15}).get_json()
+    with transaction(app.extensions["sightloop"].sessions) as session:
+        session.get_one(Trial, made["id"]).expires_at += timedelta(hours=1)
+    assert _status(app, made) == 410
 
 
 def test_its_address_is_told_where_phones_reach_it(app: Flask, admin: Caller) -> None:

@@ -192,6 +192,17 @@ def test_an_object_that_may_not_be_read_is_a_finding_and_tried_again(place: Plac
     assert _about_images(place) == []
 
 
+def test_one_object_that_may_never_be_read_does_not_fail_the_next_checks(place: Place, draw: Draw) -> None:
+    place.put("a/1.jpg", draw(1))
+    place.put("b/2.jpg", draw(2))
+    place.sync()
+    place.store = Denying(place.store.address)
+    for _ in range(2):
+        place.check()
+        assert _about_images(place) == [("not_readable", "a/1.jpg")]
+    place.store.close()
+
+
 def test_when_nothing_may_be_read_the_check_fails(place: Place, draw: Draw) -> None:
     place.put("a/1.jpg", draw(1))
     place.sync()

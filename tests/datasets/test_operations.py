@@ -23,6 +23,7 @@ from backend.settings import Settings
 from backend.storage import ObjectStore, StoreAddress
 from backend.workspaces.tables import StorageConnection
 from tests.datasets.conftest import Draw, Place
+from tests.valkey import until
 from workers.operations import execute
 
 
@@ -241,3 +242,33 @@ def test_deleting_a_dataset_takes_its_operations_along(place: Place) -> None:
 
         registry.delete(session, registry.get(session, place.dataset.workspace_id, "parts"))
         assert session.scalars(select(Operation)).all() == []
+
+
+def test_a_run_that_notes_no_progress_is_alive(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing a large bucket again takes longer than a worker may be silent."""
+    monkeypatch.setattr("workers.operations._BEAT_SECONDS", 0.01)
+
+    def listing(*_: object, **__: object) -> dict[str, int]:
+        _silence(place, 3600)
+        until(lambda: _is_fresh(_row(place, operation)), "a sign of life")
+        return {}
+
+    monkeypatch.setattr(index, "sync", listing)
+    operation = _start(place)
+    done = _run(place, operation)
+    assert (done.state, done.attempt) == ("succeeded", 1)
+
+
+def _is_fresh(row: Operation) -> bool:
+    return row.heartbeat_at is not None and row.heartbeat_at > now() - timedelta(seconds=60)
+
+
+def test_readings_of_label_studio_do_not_hide_what_people_have_started(place: Place) -> None:
+    asked = _start(place)
+    _run(place, asked)
+    with transaction(place.sessions) as session:
+        for state in ("succeeded", "succeeded", "failed"):
+            session.add(Operation(dataset_id=place.dataset.id, kind="reconcile", state=state))
+    with place.sessions() as session:
+        shown = operations.list_(session, place.dataset, limit=5)
+    assert [(row.kind, row.state) for row in shown] == [("reconcile", "failed"), ("sync", "succeeded")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -169,6 +170,20 @@ def test_a_changed_image_and_a_link_near_its_end_get_a_new_address(
     assert item_of(session, "parts/nut/0.jpg").predicted_by == ""
     [there] = studio.items_of(project, [changed.item])
     assert there["annotations"][0]["result"] == _choice("nut")
+    assert publish(runtime, session, labelled)["renewed"] == 0
+
+
+def test_links_follow_the_api_to_another_address(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    runtime.__dict__["settings"] = replace(runtime.settings, public_url="http://192.168.1.7:8700")
+    moved = publish(runtime, session, labelled)
+    assert (moved["renewed"], moved["made"]) == (6, 0)
+    [there] = studio.items_of(project, [item_of(session, "parts/bolt/0.jpg").item])
+    assert there["data"]["image"].startswith("http://192.168.1.7:8700/images/")
+    assert there["annotations"][0]["result"] == _choice("bolt")
     assert publish(runtime, session, labelled)["renewed"] == 0
 
 

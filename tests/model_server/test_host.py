@@ -190,12 +190,21 @@ def test_a_model_that_cannot_start_fails_with_its_reason_and_the_one_before_goes
     report = backend.wait("fresh", "failed", fresh)
     assert "the weights are from the future" in report["message"]
     assert report["ready_instances"] == 0
+    until(lambda: keeper_of(host, "fresh")["statename"] == "STOPPED", "clients are refused")
+    started = keeper_of(host, "fresh")["start"]
     report = backend.wait("shared", "failed", changed)
     assert "the weights are from the future" in report["message"]
     assert report["ready_instances"] == 1
     assert labels(predict(shared).json())[0] == "red@1"
     backend.wait("shared", "ready", backend.want("shared", bundle))
+    assert keeper_of(host, "fresh")["start"] == started  # and go on being refused
     backend.wait("fresh", "deleted", backend.want("fresh", desired="deleted"))
+
+
+def keeper_of(host: Machine, key: str) -> dict[str, Any]:
+    """What supervisord knows of the process that holds a service's socket."""
+    found: dict[str, Any] = host.supervisor._call("getProcessInfo", f"{key}:{slot.KEEPER}")
+    return found
 
 
 @pytest.mark.parametrize("who", ["instance", "master"])

@@ -212,14 +212,18 @@ def test_after_many_lost_workers_the_task_fails(session: Session, task: Training
     assert (task.state, task.error_code) == ("failed", "worker_lost")
 
 
-def test_a_task_that_loses_its_worker_while_stopping_is_stopped(session: Session, task: TrainingTask) -> None:
+@pytest.mark.parametrize("discard, state, code", [(True, "stopped", ""), (False, "failed", "worker_lost")])
+def test_a_task_that_loses_its_worker_while_stopping_says_whether_a_model_was_lost(
+    session: Session, task: TrainingTask, discard: bool, state: str, code: str
+) -> None:
     advance(session, task.id, S.QUEUED, S.PREPARING)
     session.refresh(task)
-    tasks.request_stop(session, task, discard=False)
+    tasks.request_stop(session, task, discard=discard)
     session.refresh(task)
-    assert not tasks.lose(session, task, "gone")
+    assert not tasks.lose(session, task, "the worker was lost")
     session.refresh(task)
-    assert task.state == "stopped"
+    assert (task.state, task.error_code) == (state, code)
+    assert discard or "before it had kept the best model" in task.error
 
 
 def test_without_any_gpu_the_cpu_is_used_and_said() -> None:
