@@ -21,7 +21,12 @@ import torch.distributed as dist
 from backend.errors import WorkerLost
 from plugins import registry
 from plugins.contract import AttemptLost, Draft, PluginError, Previous, TrainingContext, TrainingStopped
+from plugins.images import decode
+from plugins.ocr.params import OcrParams
+from plugins.ocr.predictor import open_predictor
+from tests.plugins import ocr_pages
 from tests.plugins.context import MemoryContext, example
+from tests.plugins.ocr_pages import page
 from tests.valkey import until
 from tests.workers import rank_trainers
 from workers.ranks import launch, process
@@ -248,3 +253,20 @@ def test_the_previous_model_reaches_the_ranks(tmp_path: Path) -> None:
     )
     launch._job("x:y", context, tmp_path, tmp_path, tmp_path).write(tmp_path / "job.json")
     assert Job.read(tmp_path / "job.json").previous == context.previous
+
+
+def test_a_reader_is_trained_in_two_processes(tmp_path: Path) -> None:
+    """What the second process learns from is what the first one has found and cut out."""
+    made = [page(number, "train" if number < 4 else "validation") for number in range(6)]
+    quick = OcrParams(detector_epochs=1, recogniser_epochs=1, input_side=256)
+    context = ocr_pages.context_of(tmp_path, made, quick)
+    images = tmp_path / "images"
+    images.mkdir()
+    for one, data in made:
+        (images / one.content_hash).write_bytes(data)
+    draft = launch.train("plugins.ocr.trainer:train", context, images, 2)
+    assert (context.facts["detector_epochs"], context.facts["recogniser_epochs"]) == (1, 1)
+    predictor = open_predictor(draft.folder, draft.model, threads=1)
+    (answer,) = predictor.predict([decode(made[5][1])])
+    assert [output.label for output in answer.outputs] == ["A57", "B 5"]
+    assert not (tmp_path / "lines").exists()
