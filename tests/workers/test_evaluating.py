@@ -50,7 +50,7 @@ def test_a_current_model_that_cannot_be_opened_costs_only_the_comparison(
     def refuse(*_: object) -> Predictor:
         raise error
 
-    monkeypatch.setattr(evaluate.models, "current", lambda session, dataset_id: current)
+    monkeypatch.setattr("backend.models.registry.current", lambda session, dataset_id: current)
     monkeypatch.setattr(evaluate, "_open_previous", refuse)
     found = evaluate._compare(attempt, None, _measured(0.9, range(2)), [])  # type: ignore[arg-type]
     assert found == ("", "not compared with parts3, which cannot be opened")
