@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from redis import Redis
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
 
 from backend import db
@@ -16,6 +20,9 @@ from backend.db import SessionFactory
 from backend.sealing import Sealer, new_key
 from backend.workspaces.tables import StorageConnection, Workspace
 from tests.valkey import running_valkey
+
+# Tests run on SQLite, or on the PostgreSQL server whose URL stands here, as a user who may make databases.
+POSTGRESQL = os.environ.get("TEST_POSTGRESQL", "")
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +34,53 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sessions(migrated: Path, tmp_path: Path) -> Iterator[SessionFactory]:
-    """Sessions of a fresh database in a file, as in the product."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh database: in a file, as in the product, or on the PostgreSQL server that is named."""
+    if POSTGRESQL:
+        with _copied(request.getfixturevalue("template")) as url:
+            yield url
+        return
     path = tmp_path / "sightloop.db"
-    shutil.copy(migrated, path)
-    engine = db.connect(f"sqlite:///{path}")
+    shutil.copy(request.getfixturevalue("migrated"), path)
+    yield f"sqlite:///{path}"
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[SessionFactory]:
+    """Sessions of a fresh database."""
+    engine = db.connect(database_url)
     yield db.sessions(engine)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[str]:
+    """The name of an empty database at the newest schema on the PostgreSQL server."""
+    name = f"sightloop_{uuid4().hex[:12]}"
+    _ask(f"CREATE DATABASE {name}")
+    db.migrate(_url(name))
+    yield name
+    _ask(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def _copied(template: str) -> Iterator[str]:
+    name = f"{template}_{uuid4().hex[:12]}"
+    _ask(f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield _url(name)
+    finally:
+        _ask(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url(name: str) -> str:
+    return make_url(POSTGRESQL).set(database=name).render_as_string(hide_password=False)
+
+
+def _ask(statement: str) -> None:
+    engine = create_engine(POSTGRESQL, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
     engine.dispose()
 
 

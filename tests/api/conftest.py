@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +36,12 @@ class Caller:
 
 
 @pytest.fixture
-def settings(migrated: Path, tmp_path: Path, redis: Redis) -> Settings:
+def settings(database_url: str, tmp_path: Path, redis: Redis) -> Settings:
     """Everything fresh; the store's port is one where nobody listens."""
-    shutil.copy(migrated, tmp_path / "sightloop.db")
     port = redis.connection_pool.connection_kwargs["port"]
     return Settings(
         data_dir=tmp_path,
+        database_url=database_url,
         admin_token=ADMIN,
         host_token=HOST,
         secret_key=new_key(),

@@ -20,7 +20,7 @@ from backend.runtime import Runtime
 from backend.services.tables import Service
 from backend.storage import StoreAddress
 from backend.trials import answering
-from backend.trials.registry import MINUTES
+from backend.trials.registry import MINUTES, path
 from backend.trials.tables import Trial
 from tests import servers
 from tests.api.conftest import Caller
@@ -113,11 +113,13 @@ def _refusal(phone: FlaskClient, link: str, status: int) -> str:
 
 
 def test_an_expired_link_opens_nothing(
-    owner: FlaskClient, phone: FlaskClient, api_sessions: SessionFactory
+    app: Flask, owner: FlaskClient, phone: FlaskClient, api_sessions: SessionFactory
 ) -> None:
     link = _make(owner)
     _change(api_sessions, expires_at=now() - timedelta(seconds=1))
-    assert "has expired" in _refusal(phone, link, 410)
+    with api_sessions() as session:
+        expired = path(app.extensions["sightloop"].settings, session.scalars(select(Trial)).one())
+    assert "has expired" in _refusal(phone, expired, 410)
     assert link not in owner.get(PAGE).text
 
 

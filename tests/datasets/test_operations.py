@@ -216,7 +216,7 @@ def test_a_sync_killed_with_signal_9_is_resumed(place: Place, address: StoreAddr
     for number in range(20):
         place.put(f"cat/{number:02}.jpg")
     operation = _start(place)
-    url = f"sqlite:///{tmp_path / 'sightloop.db'}"
+    url = place.sessions.kw["bind"].url.render_as_string(hide_password=False)
     arguments = [url, address.endpoint, address.access_key, address.secret_key, str(operation.id)]
     child = subprocess.Popen([sys.executable, "-c", _CHILD, *arguments])
     deadline = time.monotonic() + 60
