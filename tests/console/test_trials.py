@@ -20,7 +20,8 @@ from backend.runtime import Runtime
 from backend.services.tables import Service
 from backend.storage import StoreAddress
 from backend.trials import answering
-from backend.trials.registry import MINUTES, path
+from backend.trials.registry import MINUTES
+from backend.trials.registry import path as path_of
 from backend.trials.tables import Trial
 from tests import servers
 from tests.api.conftest import Caller
@@ -118,7 +119,7 @@ def test_an_expired_link_opens_nothing(
     link = _make(owner)
     _change(api_sessions, expires_at=now() - timedelta(seconds=1))
     with api_sessions() as session:
-        expired = path(app.extensions["sightloop"].settings, session.scalars(select(Trial)).one())
+        expired = path_of(app.extensions["sightloop"].settings, session.scalars(select(Trial)).one())
     assert "has expired" in _refusal(phone, expired, 410)
     assert link not in owner.get(PAGE).text
 
