@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from flask import Flask, Response, g, jsonify, make_response, request
 from pydantic import ValidationError
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from backend import errors
@@ -32,6 +32,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(errors.AppError, _known)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(IntegrityError, _conflict)
+    app.register_error_handler(DataError, _out_of_range)
     app.register_error_handler(OperationalError, _database)
     app.register_error_handler(Exception, _unknown)
 
@@ -124,6 +125,14 @@ def _conflict(error: IntegrityError) -> Response:
     kind = errors.NameTaken
     return problem(
         kind.code, kind.status, kind.title, "somebody has just made or changed the same thing; try again"
+    )
+
+
+def _out_of_range(error: DataError) -> Response:
+    """A number that no id can be: PostgreSQL refuses it, where SQLite finds nothing."""
+    kind = errors.NotFound
+    return problem(
+        kind.code, kind.status, kind.title, "there is no such thing; a number is out of range"
     )
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from flask import Flask
 from redis import Redis
+from sqlalchemy.exc import DataError
 
 from backend.db import SessionFactory, transaction
 from backend.queue import queue
@@ -287,3 +288,17 @@ def test_a_host_may_report_a_service_without_port_and_endpoint(
     }
     assert host("PUT", "/host/services/1", report).status_code == 204
     assert host("PUT", "/host/services/99", report).status_code == 404
+
+
+def test_a_number_that_the_database_refuses_names_nothing(
+    app: Flask, host: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL keeps ids in 32 bits; SQLite, which these tests usually run on, does not mind."""
+
+    def refuse(*_: object) -> None:
+        raise DataError("SELECT 1", {}, ValueError("integer out of range"))
+
+    monkeypatch.setattr("backend.services.hosting.take_report", refuse)
+    body = {"revision": 1, "state": "ready", "ready_instances": 0, "port": 1, "message": ""}
+    answer = host("PUT", "/host/services/24160633648", body)
+    assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found")
