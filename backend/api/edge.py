@@ -131,9 +131,7 @@ def _conflict(error: IntegrityError) -> Response:
 def _out_of_range(error: DataError) -> Response:
     """A number that no id can be: PostgreSQL refuses it, where SQLite finds nothing."""
     kind = errors.NotFound
-    return problem(
-        kind.code, kind.status, kind.title, "there is no such thing; a number is out of range"
-    )
+    return problem(kind.code, kind.status, kind.title, "there is no such thing; a number is out of range")
 
 
 def _database(error: OperationalError) -> Response:

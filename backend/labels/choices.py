@@ -75,21 +75,21 @@ def doubts(
         LabelSuspect.dataset_id == dataset.id, LabelSuspect.id > after, Image.state == "present"
     )
     project = registry.project_of(session, dataset.id)
-    rows = session.execute(query.order_by(LabelSuspect.id).execution_options(yield_per=_PAGE))
-    standing = ((row, image, item) for row, image, item in rows if _says(image, row))
-    return [
-        Doubtful(
-            row.id,
-            image.key,
-            row.region,
-            row.given,
-            row.suggested,
-            row.confidence,
-            row.found_by,
-            _url(settings, project, item),
-        )
-        for row, image, item in islice(standing, limit)
-    ]
+    with session.execute(query.order_by(LabelSuspect.id).execution_options(yield_per=_PAGE)) as rows:
+        standing = ((row, image, item) for row, image, item in rows if _says(image, row))
+        return [
+            Doubtful(
+                row.id,
+                image.key,
+                row.region,
+                row.given,
+                row.suggested,
+                row.confidence,
+                row.found_by,
+                _url(settings, project, item),
+            )
+            for row, image, item in islice(standing, limit)
+        ]
 
 
 def named(regions: Sequence[Region]) -> dict[str, Region]:

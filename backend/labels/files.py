@@ -227,4 +227,5 @@ def rows(session: Session, dataset: Dataset) -> Iterator[Image]:
     chosen = select(Image).where(
         Image.dataset_id == dataset.id, Image.state == "present", Image.skipped.is_(False), LABELLED
     )
-    return iter(session.scalars(chosen.order_by(Image.key).execution_options(yield_per=_BATCH)))
+    with session.scalars(chosen.order_by(Image.key).execution_options(yield_per=_BATCH)) as found:
+        yield from found
