@@ -106,8 +106,8 @@ def add(session: Session, workspace_id: int, name: str, role: str, *, operator: 
     elif DEFAULT_WORKSPACE not in {one.name for one in workspaces_of(session, user.id)}:
         if not operator:
             raise Forbidden(
-                f"{name} has an account in another workspace: ask an owner of the workspace "
-                f"{DEFAULT_WORKSPACE!r} to add it here"
+                f"{name} has an account that only other workspaces know: somebody who owns this workspace and "
+                f"{DEFAULT_WORKSPACE!r} may add it, or an owner of {DEFAULT_WORKSPACE!r} adds it there first"
             )
         password = passwords.random()
         _set_one_time(user, password)
@@ -115,6 +115,18 @@ def add(session: Session, workspace_id: int, name: str, role: str, *, operator: 
     session.add(made)
     session.flush()
     return Invited(made, password)
+
+
+def runs_the_install(session: Session, user_id: int | None) -> bool:
+    """Whether a user owns the first workspace, in whichever workspace it works at the moment."""
+    owns = (
+        select(Membership.id)
+        .join(Workspace)
+        .where(
+            Workspace.name == DEFAULT_WORKSPACE, Membership.user_id == user_id, Membership.role == Role.OWNER
+        )
+    )
+    return user_id is not None and session.scalar(owns) is not None
 
 
 def change_role(session: Session, workspace_id: int, name: str, role: str) -> Membership:

@@ -37,6 +37,9 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _unknown)
 
 
+_NO_SUCH_NUMBER = "22003"  # PostgreSQL: numeric_value_out_of_range
+
+
 def _name_request() -> None:
     given = request.headers.get("X-Request-Id", "")
     g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
@@ -129,9 +132,14 @@ def _conflict(error: IntegrityError) -> Response:
 
 
 def _out_of_range(error: DataError) -> Response:
-    """A number that no id can be: PostgreSQL refuses it, where SQLite finds nothing."""
-    kind = errors.NotFound
-    return problem(kind.code, kind.status, kind.title, "there is no such thing; a number is out of range")
+    """What PostgreSQL cannot hold: a number that no id can be, where SQLite finds nothing, or a text."""
+    logger.warning("out_of_range", detail=str(error.orig))
+    if getattr(error.orig, "sqlstate", "") == _NO_SUCH_NUMBER:
+        kind: type[errors.AppError] = errors.NotFound
+        return problem(kind.code, kind.status, kind.title, "there is no such thing; a number is out of range")
+    kind = errors.InvalidRequest
+    sentence = "a value is too long, or has a character that cannot be kept, such as NUL"
+    return problem(kind.code, kind.status, kind.title, sentence)
 
 
 def _database(error: OperationalError) -> Response:

@@ -73,7 +73,8 @@ def list_members(query: Page) -> Response:
 def add_member(body: MemberIn) -> Response:
     """A new user's one-time password is in this answer and nowhere else."""
     with transaction(runtime().sessions) as session:
-        made = registry.add(session, workspace_id(), body.name, body.role, operator=caller().operator)
+        operator = caller().operator or registry.runs_the_install(session, caller().user_id)
+        made = registry.add(session, workspace_id(), body.name, body.role, operator=operator)
     return answer(_made(made), 201)
 
 

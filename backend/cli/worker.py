@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from backend.cli.embedded.programs import settings_environment
+from backend.cli.embedded.programs import own_choices, worker_environment
 from backend.cli.frame import Shell, Verb, pass_shell
 
 
@@ -26,7 +26,9 @@ def worker(shell: Shell, gpus: str | None, queues: str) -> NoReturn:
     choices = shell.home.choices()
     environment = dict(os.environ)
     if choices and "SIGHTLOOP_REDIS_URL" not in os.environ:
-        environment |= settings_environment(shell.home, choices, os.environ)
+        # As those of the stack, whatever its shell said: two that differ would write links of two addresses.
+        environment |= shell.home.worker_environment() or worker_environment(shell.home, choices, os.environ)
+        environment |= own_choices(os.environ)
     command = [sys.executable, "-m", "workers", "--queues", queues]
     command += ["--gpus", gpus] if gpus is not None else []
     # The worker replaces this process, so that signals reach it directly.

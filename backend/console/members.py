@@ -29,7 +29,8 @@ def add() -> Response:
     try:
         with transaction(runtime().sessions) as session:
             name, role = form.get("name", ""), form.get("role", "")
-            made = registry.add(session, workspace_id(), name, role, operator=caller().operator)
+            operator = caller().operator or registry.runs_the_install(session, caller().user_id)
+            made = registry.add(session, workspace_id(), name, role, operator=operator)
     except AppError as error:
         return _page(refusal=str(error), status=error.status, typed=form.get("name", ""))
     return _page(made=made)

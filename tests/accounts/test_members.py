@@ -180,6 +180,14 @@ def test_who_made_an_account_does_not_follow_it_into_another_workspace(
     assert (joined.status_code, joined.get_json()["password"]) == (201, None)
 
 
+def test_who_owns_the_first_workspace_and_another_adds_accounts_of_others_there(join: Join) -> None:
+    join("eve", workspace="elsewhere")
+    join("dora")
+    dora = join("dora", workspace="third").token("d")
+    made = dora("POST", "/members", {"name": "eve", "role": "viewer"})
+    assert (made.status_code, len(made.get_json()["password"])) == (201, 20)
+
+
 def test_a_token_may_do_at_most_what_its_user_may(join: Join) -> None:
     editor = join("ed", "editor").token("wide")
     refused = editor("POST", "/tokens", {"name": "more", "role": "owner"})

@@ -290,15 +290,20 @@ def test_a_host_may_report_a_service_without_port_and_endpoint(
     assert host("PUT", "/host/services/99", report).status_code == 404
 
 
-def test_a_number_that_the_database_refuses_names_nothing(
-    app: Flask, host: Caller, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "state, status, code", [("22003", 404, "not_found"), ("22001", 422, "invalid_request")]
+)
+def test_what_postgresql_cannot_hold_is_no_internal_error(
+    host: Caller, monkeypatch: pytest.MonkeyPatch, state: str, status: int, code: str
 ) -> None:
     """PostgreSQL keeps ids in 32 bits; SQLite, which these tests usually run on, does not mind."""
 
     def refuse(*_: object) -> None:
-        raise DataError("SELECT 1", {}, ValueError("integer out of range"))
+        cause = ValueError("integer out of range")
+        cause.sqlstate = state  # type: ignore[attr-defined]
+        raise DataError("SELECT 1", {}, cause)
 
     monkeypatch.setattr("backend.services.hosting.take_report", refuse)
     body = {"revision": 1, "state": "ready", "ready_instances": 0, "port": 1, "message": ""}
     answer = host("PUT", "/host/services/24160633648", body)
-    assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found")
+    assert (answer.status_code, answer.get_json()["code"]) == (status, code)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from backend.cli import main
 from backend.cli.embedded import programs
 from backend.cli.embedded.home import Choices, Home
+from backend.cli.embedded.ports import Ports
 
 PUBLIC, STUDIO = "SIGHTLOOP_PUBLIC_URL", "SIGHTLOOP_LABEL_STUDIO_PUBLIC_URL"
 LAN = "192.168.1.7"
@@ -23,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def _told(home: Home, choices: Choices, **shell: str) -> tuple[str | None, str | None, str | None]:
     """The addresses of images, of Label Studio, and of services."""
-    settings = programs.settings_environment(home, choices, shell)
+    settings = programs.worker_environment(home, choices, shell)
     host = next(one for one in programs.programs(home, choices, shell) if one.name == programs.HOST)
     return settings.get(PUBLIC), settings.get(STUDIO), host.environment.get("SIGHTLOOP_HOST_NAME")
 
@@ -55,3 +58,31 @@ def test_a_machine_without_a_network_is_opened_all_the_same(
 ) -> None:
     monkeypatch.setattr(programs, "lan_address", lambda: None)
     assert _told(home, Choices(8700, "0.0.0.0", label_studio=True)) == (None, None, None)
+
+
+def test_links_for_phones_go_by_what_the_owner_sees(home: Home) -> None:
+    """The API makes them from the address at which the owner has the console, unless one is said."""
+    choices = Choices(8700, "0.0.0.0", label_studio=True)
+    assert PUBLIC not in programs.settings_environment(home, choices, {})
+    assert programs.settings_environment(home, choices, {PUBLIC: "https://v.example"})[PUBLIC]
+
+
+def test_https_is_reached_where_it_listens() -> None:
+    assert programs.https_url(Choices(8700, "127.0.0.2", https=True)) == "https://127.0.0.2:8712"
+    assert programs.https_url(Choices(8700, "127.0.0.1", https=True)) == "https://127.0.0.1:8712"
+
+
+def test_one_more_worker_is_told_what_those_of_the_stack_are_told(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.choose(Choices(8700, "0.0.0.0"))
+    told = {PUBLIC: "https://v.example", "SIGHTLOOP_DATABASE_URL": "postgresql://db/sightloop"}
+    home.keep_worker_environment(programs.worker_environment(home, Choices(8700, "0.0.0.0"), told))
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr("os.execve", lambda program, command, environment: started.append(environment))
+    monkeypatch.setenv("SIGHTLOOP_THREADS", "3")
+    CliRunner().invoke(main, ["--data-dir", str(home.path), "worker"])
+    (environment,) = started
+    assert {name: environment[name] for name in told} == told
+    assert environment["SIGHTLOOP_THREADS"] == "3"
+    assert environment["SIGHTLOOP_REDIS_URL"] == programs.redis_url(home, Ports(8700))

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -20,6 +20,7 @@ from backend.sealing import new_key
 # A unix socket's path is at most 107 bytes, and supervisord binds `<path>.<pid>` before it renames.
 _LONGEST_SOCKET = 90
 _SHORT_ROOT = "/tmp"
+_WORKER = "worker-environment.json"
 # These mean something in the configuration files of supervisord and valkey.
 _UNUSABLE = frozenset("\"'\\%#;[]*?\n\r\t")
 
@@ -129,6 +130,18 @@ class Home:
     def choose(self, choices: Choices) -> None:
         """Keep the choices."""
         write_private(self.path / "stack.json", json.dumps(asdict(choices), indent=2) + "\n")
+
+    def keep_worker_environment(self, environment: Mapping[str, str]) -> None:
+        """What the workers of the running stack are told, for one more of them."""
+        write_private(self.path / "secrets" / _WORKER, json.dumps(environment, indent=2) + "\n")
+
+    def worker_environment(self) -> dict[str, str]:
+        """What was kept; empty for a stack that an older release started."""
+        try:
+            found: dict[str, str] = json.loads((self.path / "secrets" / _WORKER).read_text())
+        except FileNotFoundError:
+            return {}
+        return found
 
     def secret(self, name: str) -> str:
         """A secret of this stack, made when it does not exist yet."""

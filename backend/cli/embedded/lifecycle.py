@@ -121,6 +121,7 @@ def _launch(home: Home, choices: Choices, shell: Mapping[str, str], report: Repo
     ports.require_free(ports.Ports(choices.port), choices.host)
     home.choose(choices)
     programs.write_configurations(home, choices)
+    home.keep_worker_environment(programs.worker_environment(home, choices, shell))
     return supervision.launch(home, planned, shell)
 
 

@@ -74,7 +74,7 @@ def https_url(choices: Choices) -> str:
     """The base URL at which phones and other machines reach the console by https; empty without it."""
     if not choices.https:
         return ""
-    return f"https://{outside(choices) or LOOPBACK}:{Ports(choices.port).https}"
+    return f"https://{outside(choices) or reachable(choices.host)}:{Ports(choices.port).https}"
 
 
 def label_studio_url(choices: Choices) -> str:
@@ -105,13 +105,9 @@ def redis_url(home: Home, ports: Ports) -> str:
 def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str]) -> dict[str, str]:
     """The SIGHTLOOP_* variables of the API and the workers."""
     ports = Ports(choices.port)
-    kept = {
-        name: value
-        for name, value in shell.items()
-        if name.startswith("SIGHTLOOP_") and value and name not in _DECIDED
-    }
+    kept = own_choices(shell)
     return (
-        _browsers(choices)
+        _labelers(choices)
         | kept
         | _phones(choices, kept)
         | _labeling(home, choices, kept)
@@ -131,18 +127,31 @@ def settings_environment(home: Home, choices: Choices, shell: Mapping[str, str])
     )
 
 
-def _browsers(choices: Choices) -> dict[str, str]:
-    """Where links lead that people on other machines open, unless the user says otherwise. With https the
-    pictures in Label Studio stay with this machine: to a browser that does not trust the certificate yet
-    they would be empty, on this machine, too.
+def worker_environment(home: Home, choices: Choices, shell: Mapping[str, str]) -> dict[str, str]:
+    """The SIGHTLOOP_* variables of the workers, which write the links in Label Studio: those to pictures lead
+    to this machine's address in its network, unless the user says otherwise. With https they stay with this
+    machine: to a browser that does not trust the certificate yet they would be empty, on this machine, too.
     """
+    host = "" if choices.https else outside(choices)
+    pictures = {"SIGHTLOOP_PUBLIC_URL": f"http://{host}:{choices.port}"} if host else {}
+    return pictures | settings_environment(home, choices, shell)
+
+
+def own_choices(shell: Mapping[str, str]) -> dict[str, str]:
+    """What of SIGHTLOOP_* the stack does not decide itself."""
+    return {
+        name: value
+        for name, value in shell.items()
+        if name.startswith("SIGHTLOOP_") and value and name not in _DECIDED
+    }
+
+
+def _labelers(choices: Choices) -> dict[str, str]:
+    """Where people on other machines open Label Studio, unless the user says otherwise."""
     host = outside(choices)
-    if not host:
+    if not host or not choices.label_studio:
         return {}
-    found = {} if choices.https else {"SIGHTLOOP_PUBLIC_URL": f"http://{host}:{choices.port}"}
-    if choices.label_studio:
-        found["SIGHTLOOP_LABEL_STUDIO_PUBLIC_URL"] = f"http://{host}:{Ports(choices.port).label_studio}"
-    return found
+    return {"SIGHTLOOP_LABEL_STUDIO_PUBLIC_URL": f"http://{host}:{Ports(choices.port).label_studio}"}
 
 
 def _phones(choices: Choices, kept: Mapping[str, str]) -> dict[str, str]:
@@ -182,7 +191,7 @@ def programs(home: Home, choices: Choices, shell: Mapping[str, str]) -> list[Pro
         _store(home, Ports(choices.port)),
         _api(home, choices, settings),
         *([_api_https(home, choices, settings)] if choices.https else []),
-        *(_worker(home, name, settings) for name in WORKERS),
+        *(_worker(home, name, worker_environment(home, choices, shell)) for name in WORKERS),
         _host(home, choices, shell),
         *([_ml_backend(home, choices, settings)] if choices.labels else []),
         *([_label_studio(home, choices, shell)] if choices.label_studio else []),

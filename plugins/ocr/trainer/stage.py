@@ -54,6 +54,12 @@ def train(context: TrainingContext, name: str, work: Repeating, span: Span) -> F
     return fitted
 
 
+def begun(context: TrainingContext, name: str) -> bool:
+    """Whether an earlier attempt has fitted this network, or left a checkpoint of it."""
+    names = (f"{one}{end}.safetensors" for one in (name, f"{name}-first") for end in ("", "-fitted"))
+    return any((context.folder / one).is_file() for one in names)
+
+
 def fitted_before(context: TrainingContext, name: str) -> Fitted | None:
     """What an earlier attempt had fitted to the end, whatever time is left; None if it had not."""
     first, then = (_read(context, one) for one in (f"{name}-first", name))

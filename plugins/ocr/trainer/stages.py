@@ -76,8 +76,8 @@ class Stages:
         stage.train(self.context, "detector", work, span)
 
     def may_go_on(self, name: str) -> bool:
-        """Whether there is time for this training, or an earlier attempt has done it."""
-        return not self.context.should_stop() or stage.fitted_before(self.context, name) is not None
+        """Whether there is time for this training, or an earlier attempt has come to something in it."""
+        return not self.context.should_stop() or stage.begun(self.context, name)
 
     def _taken_over(self, name: str, network: Detector | Recogniser) -> bool:
         """What was fitted is not thrown away because the time is over: the worker was lost afterwards."""
@@ -120,6 +120,8 @@ class Stages:
         params, scratch = self.context.params, self.context.folder / "lines"
         scratch.mkdir(exist_ok=True)
         marked = self._lines(scratch / "marked.bin", lambda: (self.side, self.texts))
+        if marked is None:
+            return
         if marked.too_long:
             self.context.log(
                 f"{len(marked.too_long)} texts are too long for their boxes and left out: "
@@ -131,6 +133,8 @@ class Stages:
         found = self._lines(
             scratch / "found.bin", lambda: self._found(thresholds), turning=bool(marked.turned.any())
         )
+        if found is None:
+            return
         work = RecogniserTraining(
             self.context,
             self.recogniser,
@@ -178,9 +182,10 @@ class Stages:
 
     def _lines(
         self, path: Path, texts: Callable[[], tuple[Pages, list[Text]]], *, turning: bool = True
-    ) -> Lines:
+    ) -> Lines | None:
         """The texts cut out into this file; what an earlier attempt or the first process has cut out is taken
-        as it is. `turning` finds out which are upside down.
+        as it is. `turning` finds out which are upside down. None where a stop came before: a part of them
+        must not be trained on, since other processes would have another part.
         """
         shape = Shape(self.recogniser.height, self.recogniser.stride)
         made = lines.kept(path, shape)
@@ -196,8 +201,9 @@ class Stages:
         turned = turn(self.context, self.recogniser, made) if turning and len(made) else 0
         if turned:
             self.context.log(f"{turned} of {len(made)} texts are read upside down in their boxes.")
-        if not self.context.should_stop():
-            lines.keep(made)
+        if self.context.should_stop():
+            return None
+        lines.keep(made)
         return made
 
     def _rate(self, usual: float) -> float:
