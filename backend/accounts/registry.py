@@ -106,8 +106,8 @@ def add(session: Session, workspace_id: int, name: str, role: str, *, operator: 
     elif DEFAULT_WORKSPACE not in {one.name for one in workspaces_of(session, user.id)}:
         if not operator:
             raise Forbidden(
-                f"{name} has an account that only other workspaces know: somebody who owns this workspace and "
-                f"{DEFAULT_WORKSPACE!r} may add it, or an owner of {DEFAULT_WORKSPACE!r} adds it there first"
+                f"{name} has an account that only other workspaces know: somebody who owns this workspace "
+                f"and {DEFAULT_WORKSPACE!r} may add it, or an owner of {DEFAULT_WORKSPACE!r} adds it there"
             )
         password = passwords.random()
         _set_one_time(user, password)
