@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from backend.datasets import links
 from backend.datasets.tables import Dataset, Image
 from backend.db import now, transaction
 from backend.label_studio import reconciling, refreshing, registry
@@ -178,7 +179,9 @@ def test_links_follow_the_api_to_another_address(
 ) -> None:
     publish(runtime, session, labelled)
     project = one(session, select(LabelingProject.project))
-    runtime.__dict__["settings"] = replace(runtime.settings, public_url="http://192.168.1.7:8700")
+    own = links.base_url(runtime.settings)
+    addresses = {"api_url": own, "public_url": "http://192.168.1.7:8700"}
+    runtime.__dict__["settings"] = replace(runtime.settings, **addresses)
     moved = publish(runtime, session, labelled)
     assert (moved["renewed"], moved["made"]) == (6, 0)
     [there] = studio.items_of(project, [item_of(session, "parts/bolt/0.jpg").item])

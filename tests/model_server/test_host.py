@@ -190,14 +190,14 @@ def test_a_model_that_cannot_start_fails_with_its_reason_and_the_one_before_goes
     report = backend.wait("fresh", "failed", fresh)
     assert "the weights are from the future" in report["message"]
     assert report["ready_instances"] == 0
-    until(lambda: keeper_of(host, "fresh")["statename"] == "STOPPED", "clients are refused")
-    started = keeper_of(host, "fresh")["start"]
+    until(lambda: keeper_of(host, "colours.fresh")["statename"] == "STOPPED", "clients are refused")
+    started = keeper_of(host, "colours.fresh")["start"]
     report = backend.wait("shared", "failed", changed)
     assert "the weights are from the future" in report["message"]
     assert report["ready_instances"] == 1
     assert labels(predict(shared).json())[0] == "red@1"
     backend.wait("shared", "ready", backend.want("shared", bundle))
-    assert keeper_of(host, "fresh")["start"] == started  # and go on being refused
+    assert keeper_of(host, "colours.fresh")["start"] == started  # and go on being refused
     backend.wait("fresh", "deleted", backend.want("fresh", desired="deleted"))
 
 
