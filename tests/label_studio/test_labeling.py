@@ -179,9 +179,10 @@ def test_links_follow_the_api_to_another_address(
 ) -> None:
     publish(runtime, session, labelled)
     project = one(session, select(LabelingProject.project))
-    own = links.base_url(runtime.settings)
-    addresses = {"api_url": own, "public_url": "http://192.168.1.7:8700"}
-    runtime.__dict__["settings"] = replace(runtime.settings, **addresses)
+    moved_to = replace(
+        runtime.settings, api_url=links.base_url(runtime.settings), public_url="http://192.168.1.7:8700"
+    )
+    runtime.__dict__["settings"] = moved_to
     moved = publish(runtime, session, labelled)
     assert (moved["renewed"], moved["made"]) == (6, 0)
     [there] = studio.items_of(project, [item_of(session, "parts/bolt/0.jpg").item])
