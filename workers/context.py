@@ -22,7 +22,6 @@ from backend.training import records
 from plugins.contract import AttemptLost, Example, Previous, Split, TrainingStopped
 
 _FLUSH_SECONDS = 0.5
-_BEAT_SECONDS = 5.0
 
 
 @dataclass
@@ -110,30 +109,6 @@ class Record:
             self._logs.clear()
             self._metrics.clear()
             self._flushed = time.monotonic()
-
-
-class Heart(threading.Thread):
-    """Beats while the main thread is inside a long call that reports nothing."""
-
-    def __init__(self, record: Record) -> None:
-        super().__init__(name="heart", daemon=True)
-        self._record = record
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        """Beat until `end` or until the task is lost, which the main thread sees at its next report."""
-        while not self._over.wait(_BEAT_SECONDS):
-            try:
-                self._record.flush()
-            except AttemptLost:
-                return
-            except OperationalError:  # the database is busy; the next beat writes it
-                continue
-
-    def end(self) -> None:
-        """Stop beating."""
-        self._over.set()
-        self.join()
 
 
 @dataclass(frozen=True)

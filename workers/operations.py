@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import OperationalError
 
 from backend.datasets import check, index, operations
 from backend.datasets.operations import AttemptRefused
@@ -19,6 +18,7 @@ from backend.errors import AppError
 from backend.label_studio import registry as labeling
 from backend.labels import bucket
 from backend.runtime import Runtime
+from workers.heart import Heart
 from workers.process import process_runtime
 
 logger = structlog.get_logger()
@@ -56,8 +56,8 @@ def execute(runtime: Runtime, operation_id: int) -> None:
             return
         _ = operation.dataset.connection  # read while the session is open
     log = logger.bind(operation=operation.id, dataset=operation.dataset.name, kind=operation.kind)
-    pulse = Pulse(sessions, operation)
-    pulse.start()
+    heart = Heart(partial(_beat, sessions, operation), lost=AttemptRefused, seconds=_BEAT_SECONDS)
+    heart.start()
     try:
         result = _run(runtime, operation)
         with transaction(sessions) as session:
@@ -76,32 +76,12 @@ def execute(runtime: Runtime, operation_id: int) -> None:
             AppError(f"internal error; see the log of operation {operation.id}"),
         )
     finally:
-        pulse.end()
+        heart.end()
 
 
-class Pulse(threading.Thread):
-    """Says that the run is alive while it is inside a long call that notes no progress, such as a listing."""
-
-    def __init__(self, sessions: SessionFactory, operation: Operation) -> None:
-        super().__init__(name="pulse", daemon=True)
-        self._sessions, self._id, self._attempt = sessions, operation.id, operation.attempt
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        """Until `end`, or until another run has the operation, which this one sees at its next note."""
-        while not self._over.wait(_BEAT_SECONDS):
-            try:
-                with transaction(self._sessions) as session:
-                    operations.progress(session, self._id, self._attempt)
-            except AttemptRefused:
-                return
-            except OperationalError:  # the database is busy; the next beat comes
-                continue
-
-    def end(self) -> None:
-        """Stop."""
-        self._over.set()
-        self.join()
+def _beat(sessions: SessionFactory, operation: Operation) -> None:
+    with transaction(sessions) as session:
+        operations.progress(session, operation.id, operation.attempt)
 
 
 def _run(runtime: Runtime, operation: Operation) -> dict[str, Any]:

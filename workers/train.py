@@ -25,14 +25,16 @@ from backend.training.tables import TrainingTask
 from plugins import registry
 from plugins.contract import Algorithm, AttemptLost, Draft, Plugin, PluginError, TrainingStopped
 from workers import evaluate, export, prepare
-from workers.context import Context, Heart, Record
+from workers.context import Context, Record
 from workers.faults import explain
 from workers.gpus import visible
+from workers.heart import Heart
 from workers.process import identity, process_runtime
 from workers.ranks import launch
 from workers.scratch import forget, task_folder
 
 logger = structlog.get_logger()
+_BEAT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def execute(runtime: Runtime, task_id: int) -> None:
     if attempt is None:
         return
     structlog.contextvars.bind_contextvars(task=attempt.task.name, attempt=attempt.record.attempt)
-    heart = Heart(attempt.record)
+    heart = Heart(attempt.record.flush, lost=AttemptLost, seconds=_BEAT_SECONDS)
     heart.start()
     try:
         _steps(attempt)

@@ -40,6 +40,11 @@ class Caller:
         return self.role is Role.OWNER and self.workspace == DEFAULT_WORKSPACE
 
 
+def runs_the_install(session: Session, caller: Caller) -> bool:
+    """Whether somebody is an operator, also while working in another workspace than the first."""
+    return caller.operator or registry.owns_first_workspace(session, caller.user_id)
+
+
 def sign_in(sessions: SessionFactory, redis: Redis, name: str, password: str, address: str) -> User:
     """The user with this name and password. Raises `Unauthenticated` and what counting attempts raises."""
     name = name.strip().lower()[:200]

@@ -117,8 +117,8 @@ def add(session: Session, workspace_id: int, name: str, role: str, *, operator: 
     return Invited(made, password)
 
 
-def runs_the_install(session: Session, user_id: int | None) -> bool:
-    """Whether a user owns the first workspace, in whichever workspace it works at the moment."""
+def owns_first_workspace(session: Session, user_id: int | None) -> bool:
+    """Whether a user does, in whichever workspace it works at the moment."""
     owns = (
         select(Membership.id)
         .join(Workspace)

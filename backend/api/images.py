@@ -70,10 +70,11 @@ def _asked(signed: str) -> tuple[Image, str, StoreAddress]:
     with runtime().sessions() as session:
         named = links.named(runtime().settings, signed)
         row = session.get(Image, named.image_id)
-        dataset = None if row is None else session.get_one(Dataset, row.dataset_id)
-        gone = row is None or dataset is None or row.state != "present"
-        if row is None or dataset is None or gone or links.mark(dataset, row) != named.mark:
+        if row is None or row.state != "present":
             raise LinkExpired("this image is no longer in the bucket")
+        dataset = session.get_one(Dataset, row.dataset_id)
+        if links.mark(dataset, row) != named.mark:
+            raise LinkExpired("the image of this link was deleted")
         return row, dataset.bucket, runtime().store(dataset.connection).address
 
 

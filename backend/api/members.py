@@ -9,6 +9,7 @@ from flask import Response
 from pydantic import BaseModel, Field
 
 from backend.accounts import registry
+from backend.accounts.callers import runs_the_install
 from backend.api.schemas import Body, Out, Page, answer, blueprint, listing, next_cursor, no_content
 from backend.db import transaction
 from backend.views import caller, runtime, workspace_id
@@ -73,7 +74,7 @@ def list_members(query: Page) -> Response:
 def add_member(body: MemberIn) -> Response:
     """A new user's one-time password is in this answer and nowhere else."""
     with transaction(runtime().sessions) as session:
-        operator = caller().operator or registry.runs_the_install(session, caller().user_id)
+        operator = runs_the_install(session, caller())
         made = registry.add(session, workspace_id(), body.name, body.role, operator=operator)
     return answer(_made(made), 201)
 

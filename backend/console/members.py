@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, request, url_for
 
 from backend.accounts import registry
+from backend.accounts.callers import runs_the_install
 from backend.accounts.roles import MEMBERS
 from backend.console.page import act, show
 from backend.console.texts import text
@@ -29,7 +30,7 @@ def add() -> Response:
     try:
         with transaction(runtime().sessions) as session:
             name, role = form.get("name", ""), form.get("role", "")
-            operator = caller().operator or registry.runs_the_install(session, caller().user_id)
+            operator = runs_the_install(session, caller())
             made = registry.add(session, workspace_id(), name, role, operator=operator)
     except AppError as error:
         return _page(refusal=str(error), status=error.status, typed=form.get("name", ""))
