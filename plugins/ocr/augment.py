@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from plugins.ocr import geometry
+
 Pixels = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
 Random = np.random.Generator
@@ -113,17 +115,12 @@ def warp(image: Pixels, matrix: Matrix, size: tuple[int, int], random: Random | 
 
 
 def _looked_at(image: Pixels, matrix: Matrix, size: tuple[int, int], margin: int) -> tuple[Pixels, Matrix]:
-    """The part of the picture that is seen, with a margin, and the matrix from there: OpenCV warps no picture
-    with a side of 32,767 pixels or more, and there is less to average.
-    """
+    """The part of the picture that is seen, with a margin, and the matrix from there."""
     width, height = size
     target = np.array([[[0, 0], [width, 0], [width, height], [0, height]]], np.float64)
-    seen = cv2.perspectiveTransform(target, np.linalg.inv(matrix))[0]
-    bounds = np.array(image.shape[1::-1])
-    low = np.clip(np.floor(seen.min(0)).astype(int) - margin, 0, bounds - 1)
-    high = np.clip(np.ceil(seen.max(0)).astype(int) + margin, low + 1, bounds)
-    moved = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]], np.float64)
-    return image[low[1] : high[1], low[0] : high[0]], matrix @ moved
+    seen = cv2.perspectiveTransform(target, np.linalg.inv(matrix))[0].astype(np.float32)
+    part, low = geometry.around(image, seen, margin)
+    return part, matrix @ np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]], np.float64)
 
 
 def camera(image: Pixels, random: Random) -> Pixels:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from plugins.contract import Point, Region
 
+Pixels = npt.NDArray[np.uint8]
 Quads = npt.NDArray[np.float32]
 Areas = npt.NDArray[np.float64]
 
@@ -30,6 +31,16 @@ def quad(points: Sequence[Point]) -> Quads:
 def quads(regions: Sequence[Region]) -> Quads:
     """The corners of all regions: (n, 4, 2)."""
     return np.array([quad(region.points) for region in regions], np.float32).reshape(-1, 4, 2)
+
+
+def around(pixels: Pixels, points: Quads, margin: float) -> tuple[Pixels, npt.NDArray[np.intp]]:
+    """The part of a picture that holds the points (n, 2) with a margin in pixels, and where it begins (2):
+    OpenCV warps no picture with a side of 32,767 pixels or more, and of a part there is less to average.
+    """
+    bounds = np.array(pixels.shape[1::-1])
+    low = np.clip(np.floor(points.min(0) - margin).astype(int) - 2, 0, bounds - 1)
+    high = np.clip(np.ceil(points.max(0) + margin).astype(int) + 3, low + 1, bounds)
+    return pixels[low[1] : high[1], low[0] : high[0]], low
 
 
 def sides(corners: Quads) -> tuple[float, float]:

@@ -169,20 +169,10 @@ def _with_margin(pixels: Pixels, corners: geometry.Quads) -> Pixels:
     factor = max(1, int(height / _KEPT))
     target = np.array([[0, 0], [across, 0], [across, _KEPT], [0, _KEPT]], np.float32) + np.float32(margin)
     size = (across + 2 * margin, _KEPT + 2 * margin)
-    part, moved = _around(pixels, corners, _MARGIN * height)
-    matrix = cv2.getPerspectiveTransform(moved, target * np.float32(factor))
+    part, low = geometry.around(pixels, corners, _MARGIN * height)
+    matrix = cv2.getPerspectiveTransform((corners - low).astype(np.float32), target * np.float32(factor))
     whole = (size[0] * factor, size[1] * factor)
     seen = cv2.warpPerspective(part, matrix, whole, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     if factor > 1:
         seen = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
     return np.asarray(seen, np.uint8)
-
-
-def _around(pixels: Pixels, corners: geometry.Quads, margin: float) -> tuple[Pixels, geometry.Quads]:
-    """The part of a page that holds the corners with a margin in pixels, and the corners in it: OpenCV warps
-    no picture with a side of 32,767 pixels or more.
-    """
-    bounds = np.array(pixels.shape[1::-1])
-    low = np.clip(np.floor(corners.min(0) - margin).astype(int) - 2, 0, bounds - 1)
-    high = np.clip(np.ceil(corners.max(0) + margin).astype(int) + 3, low + 1, bounds)
-    return pixels[low[1] : high[1], low[0] : high[0]], (corners - low).astype(np.float32)
