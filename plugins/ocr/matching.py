@@ -105,3 +105,14 @@ def located(marked: geometry.Quads, found: geometry.Quads) -> dict[int, int]:
 def all_pairs(examples: Sequence[Example], predictions: Sequence[Prediction]) -> list[list[Pair]]:
     """The pairs of every image, in order."""
     return [pairs(one, other) for one, other in zip(examples, predictions, strict=True)]
+
+
+def changes(
+    examples: Sequence[Example], before: Sequence[Prediction], after: Sequence[Prediction]
+) -> tuple[int, int]:
+    """How many marked texts are right (but for case and spaces) only after, and how many only before."""
+    gained = lost = 0
+    for one, other in zip(all_pairs(examples, before), all_pairs(examples, after), strict=True):
+        was, becomes = ({id(pair.region) for pair in some if pair.right} for some in (one, other))
+        gained, lost = gained + len(becomes - was), lost + len(was - becomes)
+    return gained, lost

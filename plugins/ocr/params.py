@@ -65,6 +65,13 @@ class OcrParams:
             "characters and boxes, within minutes."
         },
     )
+    language: bool = field(
+        default=True,
+        metadata={
+            "help": "Let the labels' texts have a say where a character (no digit) is in doubt; without it "
+            "every character is read by itself."
+        },
+    )
     seed: int = field(
         default=0,
         metadata={

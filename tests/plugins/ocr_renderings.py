@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from plugins.contract import Example, Region, Split
 from plugins.images import Decoded, Header
 
 FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 ASCII = "".join(chr(code) for code in range(33, 127))
 Pixels = npt.NDArray[np.uint8]
+WORDS = ("Cash", "Total sum", "Tax code", "Date", "Paid by card", "Change", "Net amount", "Sales")
 
 
 @functools.cache
@@ -33,6 +36,33 @@ def page(
     for left, top, text in texts:
         draw.text((left, top), text, fill=(20, 20, 20), font=font(height))
     return image
+
+
+def form(number: int, split: Split = "train") -> tuple[Example, bytes]:
+    """A page of lines whose last colon is marked as a text of its own."""
+    texts, regions = [], []
+    for place in range(8):
+        words, top = WORDS[(number + place) % len(WORDS)], 20 + 55 * place
+        colon = 40 + round(font(24).getlength(words)) + 20
+        texts += [(40, top, words), (colon, top, ":")]
+        for left, text in ((40, words), (colon, ":")):
+            right = left + font(24).getlength(text)
+            points = ((left, top + 2), (right, top + 2), (right, top + 26), (left, top + 26))
+            regions.append(Region(tuple((float(x), float(y)) for x, y in points), text))
+    stream = BytesIO()
+    page(texts).save(stream, "PNG")
+    data = stream.getvalue()
+    found = Example(
+        f"{split}-{number}.png",
+        "e",
+        len(data),
+        f"{number:064d}",
+        split,
+        regions=tuple(regions),
+        width=640,
+        height=480,
+    )
+    return found, data
 
 
 def decoded(image: Image.Image) -> Decoded:

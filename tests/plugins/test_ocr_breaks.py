@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from PIL import Image, ImageDraw
 from sklearn.ensemble import GradientBoostingClassifier
 
 from plugins import images
-from plugins.contract import Example, PluginError, Region, Split
+from plugins.contract import PluginError, Prediction
 from plugins.ocr import bases, exporter, trainer
 from plugins.ocr.exporter import untrained
 from plugins.ocr.params import OcrParams
@@ -24,14 +23,13 @@ from plugins.ocr.predictor.breaks import FEATURES, Breaks, Line, blanks, gaps, p
 from plugins.ocr.predictor.lines import Letter, Reading
 from plugins.ocr.trainer import breaks, int8
 from plugins.ocr.trainer.breaks import Seen, learn
-from plugins.ocr.trainer.judging import Judge
+from plugins.ocr.trainer.judging import Extras, Judge
 from plugins.ocr.trainer.trees import graph
 from tests.plugins.context import MemoryContext
 from tests.plugins.ocr_pages import context_of
-from tests.plugins.ocr_renderings import ASCII, bgr, corners, font, page
+from tests.plugins.ocr_renderings import ASCII, bgr, corners, font, form
 
 HEIGHT = 48
-TEXTS = ("Cash", "Total sum", "Tax code", "Date", "Paid by card", "Change", "Net amount", "Sales")
 
 
 def line(*words: tuple[int, str], width: int = 400) -> Line:
@@ -155,33 +153,6 @@ def test_where_every_word_is_marked_some_width_divides() -> None:
     assert (divider.probabilities(narrow) < 0.5).all()
 
 
-def form(number: int, split: Split = "train") -> tuple[Example, bytes]:
-    """A page of lines whose last colon is marked as a text of its own."""
-    texts, regions = [], []
-    for place in range(8):
-        words, top = TEXTS[(number + place) % len(TEXTS)], 20 + 55 * place
-        colon = 40 + round(font(24).getlength(words)) + 20
-        texts += [(40, top, words), (colon, top, ":")]
-        for left, text in ((40, words), (colon, ":")):
-            right = left + font(24).getlength(text)
-            points = ((left, top + 2), (right, top + 2), (right, top + 26), (left, top + 26))
-            regions.append(Region(tuple((float(x), float(y)) for x, y in points), text))
-    stream = BytesIO()
-    page(texts).save(stream, "PNG")
-    data = stream.getvalue()
-    found = Example(
-        f"{split}-{number}.png",
-        "e",
-        len(data),
-        f"{number:064d}",
-        split,
-        regions=tuple(regions),
-        width=640,
-        height=480,
-    )
-    return found, data
-
-
 def context(folder: Path) -> MemoryContext:
     made = [form(number, "train" if number < 6 else "validation") for number in range(8)]
     return context_of(folder, made, OcrParams(fine_tune=False))
@@ -212,15 +183,15 @@ def test_a_reader_divides_lines_as_its_labels_do(tmp_path: Path, only_fp32: None
 def test_what_validation_finds_worse_is_not_kept(
     tmp_path: Path, only_fp32: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure = Judge.metrics
+    ask = Judge.answers
 
     def worse(
-        judge: Judge, maps: Any, recogniser: Any, thresholds: Any, divider: Any = None
-    ) -> dict[str, float]:
-        found = dict(measure(judge, maps, recogniser, thresholds, divider))
-        return dict.fromkeys(found, 0.0) if divider else found
+        judge: Judge, maps: Any, recogniser: Any, thresholds: Any, extras: Extras | None = None
+    ) -> list[Prediction]:
+        found = ask(judge, maps, recogniser, thresholds, extras)
+        return [Prediction(()) for _ in found] if extras and extras.breaks else found
 
-    monkeypatch.setattr(Judge, "metrics", worse)
+    monkeypatch.setattr(Judge, "answers", worse)
     made = context(tmp_path)
     draft = trainer.train(made)
     assert "breaks" not in draft.model and not (draft.folder / exporter.BREAKS).exists()

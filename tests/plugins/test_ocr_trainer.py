@@ -52,14 +52,14 @@ def test_what_is_trained_reads_pages_that_it_has_not_seen(tmp_path: Path) -> Non
 
 def test_what_training_makes_worse_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = context(tmp_path)
-    measure, asked = Judge.metrics, []
+    measure, asked = Judge.measured, []
 
     def worse(judge: Judge, *args: Any) -> dict[str, float]:
         asked.append(args)
         found = dict(measure(judge, *args))
         return found if len(asked) == 1 else dict.fromkeys(found, 0.0)
 
-    monkeypatch.setattr(Judge, "metrics", worse)
+    monkeypatch.setattr(Judge, "measured", worse)
     draft = trainer.train(made)
     assert draft.facts["trained"] is False and made.facts["kept"] == "pretrained networks"
     assert any("made it worse" in line for line in made.lines)

@@ -7,6 +7,7 @@ second. docTR's go through `torch.onnx.export`.
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 from collections.abc import Mapping
 from io import BytesIO
@@ -25,9 +26,10 @@ from plugins.ocr.bases import Base, Detector, Recogniser, cut
 from plugins.ocr.bases.onnx_graph import IR_VERSION, OPSET
 from plugins.ocr.bases.ppocr import PPOCRDetector, PPOCRRecogniser
 from plugins.ocr.predictor.detection import Sides, Thresholds
+from plugins.ocr.predictor.language import Language
 from plugins.ocr.predictor.network import open_network
 
-DETECTOR, RECOGNISER, BREAKS = "detector.onnx", "recogniser.onnx", "breaks.onnx"
+DETECTOR, RECOGNISER, BREAKS, LANGUAGE = "detector.onnx", "recogniser.onnx", "breaks.onnx", "language.json"
 WEIGHTS = "weights.safetensors"
 _TOLERANCE = 1e-4
 WIDEST, TURN_BELOW, LEAST_CONFIDENCE = 2_400, 0.9, 0.5
@@ -93,6 +95,15 @@ def divided(model: Mapping[str, Any], folder: Path, breaks: bytes) -> Mapping[st
     with whole_file(folder / BREAKS) as stream:
         stream.write(breaks)
     return {**model, "breaks": {"file": BREAKS}}
+
+
+def worded(model: Mapping[str, Any], folder: Path, language: Language) -> Mapping[str, Any]:
+    """The same draft, which asks this language where a character is in doubt. Raises `PluginError`
+    (`disk_full`).
+    """
+    with whole_file(folder / LANGUAGE) as stream:
+        stream.write(json.dumps(dict(language.to_json()), ensure_ascii=False).encode())
+    return {**model, "language": {"file": LANGUAGE}}
 
 
 def write_weights(detector: Detector, recogniser: Recogniser, path: Path) -> None:

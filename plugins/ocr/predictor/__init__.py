@@ -2,8 +2,9 @@
 
 An image is looked at in the size that `detection.Sides` says, in overlapping parts if it is large. What is
 found is cut out along its own direction, read in batches of like width (no line is squeezed; those too long
-for one look are split at a gap), read upside down as well where that is in doubt, divided where it is several
-texts (see `breaks`), and answered in reading order (see `order`).
+for one look are split at a gap), in doubt by how the labels' texts run (see `language`), read upside down as
+well where that is in doubt, divided where it is several texts (see `breaks`), and answered in reading order
+(see `order`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from plugins.ocr import geometry
 from plugins.ocr.predictor import detection
 from plugins.ocr.predictor.breaks import Breaks, Line, open_breaks
 from plugins.ocr.predictor.detection import Map, Sides, Thresholds
+from plugins.ocr.predictor.language import Language, open_language
 from plugins.ocr.predictor.lines import Reader, Reading, along_the_line, crop, widened
 from plugins.ocr.predictor.network import Floats, Network, Pixels, open_network
 from plugins.ocr.predictor.order import reading_order
@@ -161,13 +163,19 @@ def open_predictor(folder: Path, model: Mapping[str, Any], *, threads: int) -> O
         detector, recogniser = (
             open_network(folder, model[name], threads=threads) for name in ("detector", "recogniser")
         )
-        return assembled(model, detector, recogniser, open_breaks(folder, model))
+        return assembled(
+            model, detector, recogniser, open_breaks(folder, model), open_language(folder, model)
+        )
     except Exception as error:  # a damaged bundle: missing keys, other types, what ONNX Runtime raises
         raise PluginError("model_unreadable", f"the model cannot be opened: {error}") from error
 
 
 def assembled(
-    model: Mapping[str, Any], detector: Network, recogniser: Network, breaks: Breaks | None = None
+    model: Mapping[str, Any],
+    detector: Network,
+    recogniser: Network,
+    breaks: Breaks | None = None,
+    language: Language | None = None,
 ) -> OcrPredictor:
     """The predictor of these networks with the thresholds and sides of a model; raises whatever damaged
     values make their readers raise.
@@ -176,7 +184,11 @@ def assembled(
     if recogniser.classes != len(characters) + 1:
         raise ValueError(f"{recogniser.classes} classes for {len(characters)} characters")
     reader = Reader(
-        recogniser, characters, widest=int(reading["widest"]), turn_below=float(reading["turn_below"])
+        recogniser,
+        characters,
+        widest=int(reading["widest"]),
+        turn_below=float(reading["turn_below"]),
+        language=language,
     )
     return OcrPredictor(
         detector,

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from plugins.ocr.predictor.language import SURE, Language
 from plugins.ocr.predictor.network import Floats, Network, Pixels
 
 Quads = npt.NDArray[np.float32]
@@ -121,11 +122,18 @@ class Reader:
     """The recogniser: crops -> texts."""
 
     def __init__(
-        self, network: Network, characters: Sequence[str], *, widest: int, turn_below: float
+        self,
+        network: Network,
+        characters: Sequence[str],
+        *,
+        widest: int,
+        turn_below: float,
+        language: Language | None = None,
     ) -> None:
         assert network.input.height is not None
-        self.network, self.height = network, network.input.height
-        self._characters = np.array(["", *characters])
+        self.network, self.height, self._language = network, network.input.height, language
+        self._letters = ["", *characters]
+        self._characters = np.array(self._letters)
         self._widest, self._turn_below = widest, turn_below
 
     def read(self, crops: Sequence[Pixels], downwards: Sequence[bool]) -> list[Reading]:
@@ -167,17 +175,22 @@ class Reader:
 
     def decoded(self, probabilities: Floats, width: int) -> Iterator[Reading]:
         """(n, steps, classes) of lines of `width` pixels -> the most probable path of each, repetitions and
-        blanks (class 0) left out (Graves et al. 2006, CTC, best path decoding).
+        blanks (class 0) left out (Graves et al. 2006, CTC, best path decoding); where a character of it is
+        in doubt, and there is a language to ask, what is most probable together with that.
         """
         best = probabilities.argmax(2)
         certain = np.take_along_axis(probabilities, best[:, :, None], 2)[:, :, 0]
         new = np.diff(best, axis=1, prepend=0) != 0
         places = (np.arange(best.shape[1]) + 0.5) * width / max(best.shape[1], 1)
-        for path, values, kept in zip(best, certain, new & (best != 0), strict=True):
+        for every, path, values, kept in zip(probabilities, best, certain, new & (best != 0), strict=True):
+            classes, steps = path[kept], np.flatnonzero(kept)
+            if self._language is not None and (values[kept] < SURE).any():
+                found = self._language.path(every, self._letters)
+                classes, steps = np.array(found, np.int64).reshape(-1, 2).T
             some = zip(
-                self._characters[path[kept]].tolist(),
-                places[kept].tolist(),
-                values[kept].tolist(),
+                self._characters[classes].tolist(),
+                places[steps].tolist(),
+                every[steps, classes].tolist(),
                 strict=True,
             )
             yield Reading.of([Letter(*one) for one in some])

@@ -5,7 +5,8 @@ best end to end on whole validation images is kept, and the base where training 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,21 +14,24 @@ from typing import Any
 
 import torch
 
-from plugins.contract import Draft, TrainingContext
+from plugins.contract import Draft, Prediction, TrainingContext
 from plugins.ocr import exporter
 from plugins.ocr.bases import Detector, Recogniser
 from plugins.ocr.evaluate import HEADLINE
+from plugins.ocr.matching import changes
 from plugins.ocr.predictor import Thresholds
 from plugins.ocr.predictor.breaks import Breaks
+from plugins.ocr.predictor.language import Language, learn
 from plugins.ocr.trainer import beginning, breaks, int8, pages
 from plugins.ocr.trainer.breaks import Learned
-from plugins.ocr.trainer.judging import Interrupted, Judge, score
+from plugins.ocr.trainer.judging import Extras, Interrupted, Judge, score
 from plugins.ocr.trainer.pages import Pages
 from plugins.ocr.trainer.stages import Found, Stages
 
 # What networks are judged on while training; the evaluation takes all.
 _JUDGED_TEXTS, _JUDGED_IMAGES = 500, 100
 TRAINED = "trained networks"
+_FEWEST_TEXTS = 100  # labels that say how texts run
 # How long lines are looked at to learn where they are divided: times the seconds foreseen, as texts may have
 # to be looked for, too; or a share of what is left where that is more.
 _UNHURRIED, _OF_THE_REST = 2.0, 0.5
@@ -35,16 +39,22 @@ _UNHURRIED, _OF_THE_REST = 2.0, 0.5
 
 @dataclass(frozen=True)
 class Kept:
-    """Networks that may become the model, with the thresholds that belong to them, what they are, and where
-    their lines are divided.
+    """Networks that may become the model, with the thresholds that belong to them, what they are, how the
+    labels' texts run, and where their lines are divided.
     """
 
     detector: Detector
     recogniser: Recogniser
     thresholds: Thresholds
     name: str
-    metrics: Mapping[str, float] | None = None  # on the validation images, where they were measured
+    answers: Sequence[Prediction] | None = None  # to the images that are judged, where they were asked
+    language: Language | None = None
     breaks: Learned | None = None
+
+    @property
+    def extras(self) -> Extras:
+        """What is learned beside the networks."""
+        return Extras(self.language, Breaks(self.breaks.graph) if self.breaks else None)
 
 
 def train(context: TrainingContext) -> Draft:
@@ -69,7 +79,7 @@ def train(context: TrainingContext) -> Draft:
         name = f"networks of model {began.parent}" if began.parent else start.name
         start = Kept(*copy.deepcopy((base.detector, recogniser)), began.thresholds, name)
         stages = Stages(context, side, some, base.detector, recogniser, judge, began, bool(unseen))
-        kept = _divided(stages, _train(stages, start))
+        kept = _divided(stages, _worded(stages, _train(stages, start)))
     except Interrupted:
         context.log(f"Stopped before anything was trained: the {start.name} are kept.")
         kept = start
@@ -107,9 +117,10 @@ def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
     """
     usual = stages.began.metrics
     try:
+        trained = replace(trained, answers=_answers(stages.judge, trained))
         found = _metrics(stages.judge, trained)
         if score(found).value >= score(usual).value:
-            return replace(trained, metrics=found)
+            return trained
         stages.context.log(
             f"Training made it worse on the validation images ({found[HEADLINE]:.1%} against "
             f"{usual[HEADLINE]:.1%} end to end, to the letter {found['end_to_end_f1_strict']:.1%} against "
@@ -119,10 +130,37 @@ def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
         return trained
     try:
         refitted = replace(start, thresholds=stages.fitted(start.detector))
+        refitted = replace(refitted, answers=_answers(stages.judge, refitted))
         better = score(_metrics(stages.judge, refitted)).value > score(usual).value
         return refitted if better else start
     except Interrupted:
         return start
+
+
+def _worded(stages: Stages, kept: Kept) -> Kept:
+    """With how the labels' texts run, if there are enough of them and the validation images do not say that
+    more is read wrongly by it.
+    """
+    context, judge = stages.context, stages.judge
+    if not context.params.language or len(stages.texts) < _FEWEST_TEXTS:
+        return kept
+    language = learn((one.text for one in stages.texts), len(kept.recogniser.characters))
+    worded = replace(kept, language=language, answers=None)
+    with suppress(Interrupted):
+        before, after = _answers(judge, kept), _answers(judge, worded)
+        gained, lost = changes([picture.example for picture in judge.pictures], before, after)
+        context.fact("language_texts", [gained, lost])
+        if lost - gained <= math.sqrt(gained + lost):  # a standard error of their difference
+            context.log(
+                "Where a character is in doubt, the labels' texts have a say: on the validation images it "
+                f"puts {gained} texts right and {lost} wrong."
+            )
+            return replace(worded, answers=after)
+        context.log(
+            f"Letting the labels' texts have a say puts {gained} texts of the validation images right and "
+            f"{lost} wrong: every character is read by itself."
+        )
+    return kept
 
 
 def _divided(stages: Stages, kept: Kept) -> Kept:
@@ -133,15 +171,15 @@ def _divided(stages: Stages, kept: Kept) -> Kept:
     side, found = stages.side.some(breaks.MOST_PAGES), Found()
     if kept.name == TRAINED and stages.found is not None:
         side, found = stages.found
-    predictor = judge.predictor(kept.detector, kept.recogniser, kept.thresholds)
+    predictor = judge.predictor(kept.detector, kept.recogniser, kept.thresholds, kept.extras)
     seconds = max(_UNHURRIED * stages.began.for_breaks, _OF_THE_REST * context.time_left())
     seen = breaks.look(side, predictor, found, seconds, context.should_stop)
     learned = breaks.learn(seen, context.params.seed)
     if learned is None:
         return kept
-    divided = replace(kept, breaks=learned)
+    divided = replace(kept, breaks=learned, answers=None)
     with suppress(Interrupted):
-        before, after = kept.metrics or _metrics(judge, kept), _metrics(judge, divided)
+        before, after = _metrics(judge, kept), _metrics(judge, divided)
         if score(after).value >= score(before).value:
             context.fact("breaks_f1", [round(learned.before, 4), round(learned.after, 4)])
             context.log(
@@ -158,12 +196,19 @@ def _exported(kept: Kept, judge: Judge, folder: Path) -> Mapping[str, Any]:
     model = exporter.export(
         kept.detector, kept.recogniser, folder, sides=judge.sides, thresholds=kept.thresholds
     )
+    if kept.language:
+        model = exporter.worded(model, folder, kept.language)
     return exporter.divided(model, folder, kept.breaks.graph) if kept.breaks else model
 
 
 def _metrics(judge: Judge, one: Kept) -> Mapping[str, float]:
-    divider = Breaks(one.breaks.graph) if one.breaks else None
-    return judge.metrics(judge.maps(one.detector), one.recogniser, one.thresholds, divider)
+    return judge.measured(_answers(judge, one))
+
+
+def _answers(judge: Judge, one: Kept) -> Sequence[Prediction]:
+    if one.answers is not None:
+        return one.answers
+    return judge.answers(judge.maps(one.detector), one.recogniser, one.thresholds, one.extras)
 
 
 def _state_facts(context: TrainingContext, side: Pages, validation: Pages, count: int) -> None:

@@ -20,6 +20,7 @@ from plugins.ocr import geometry
 from plugins.ocr.evaluate import HEADLINE, evaluate
 from plugins.ocr.predictor import assembled
 from plugins.ocr.predictor.breaks import open_breaks
+from plugins.ocr.predictor.language import open_language
 from plugins.ocr.predictor.network import Floats, Network, Pixels
 from plugins.ocr.trainer.pages import Pages
 from plugins.quantisation import SPARED, Stopped, quantiser, sensitivity, speed, write
@@ -210,8 +211,8 @@ class Work:
 
     def _judge(self, networks: Mapping[str, Network], *, choose: bool = False) -> float:
         """F1 end to end; with `choose` on as many validation images as there is time for, which then stay."""
-        breaks = open_breaks(self.folder, self.model)
-        predictor = assembled(self.model, networks["detector"], networks["recogniser"], breaks)
+        breaks, language = open_breaks(self.folder, self.model), open_language(self.folder, self.model)
+        predictor = assembled(self.model, networks["detector"], networks["recogniser"], breaks, language)
         examples = list(self.validation.examples) if choose else self.judged
         started, seen, answers = time.monotonic(), [], list[Prediction]()
         pages = Pages(examples, self.validation.read)

@@ -19,6 +19,7 @@ from plugins.ocr.evaluate import HEADLINE, evaluate
 from plugins.ocr.predictor import OcrPredictor, Sides, Thresholds
 from plugins.ocr.predictor.breaks import Breaks
 from plugins.ocr.predictor.detection import Map, probabilities, quadrilaterals
+from plugins.ocr.predictor.language import Language
 from plugins.ocr.predictor.lines import Reader
 from plugins.ocr.predictor.network import Network
 from plugins.ocr.predictor.thresholds import FittedThresholds, fit_thresholds
@@ -50,6 +51,14 @@ class Picture:
     example: Example
     share: float
     pixels: Pixels | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is learned of the labels beside the networks."""
+
+    language: Language | None = None
+    breaks: Breaks | None = None
 
 
 class Interrupted(Exception):
@@ -123,16 +132,29 @@ class Judge:
         maps: Sequence[Map],
         recogniser: Recogniser,
         thresholds: Thresholds,
-        breaks: Breaks | None = None,
     ) -> Mapping[str, float]:
         """The metrics of `plugins.ocr.evaluate` for these maps and that recogniser. Raises `Interrupted`."""
-        predictor = self.predictor(None, recogniser, thresholds, breaks)
+        return self.measured(self.answers(maps, recogniser, thresholds))
+
+    def measured(self, answers: Sequence[Prediction]) -> Mapping[str, float]:
+        """The metrics of `plugins.ocr.evaluate` for these answers, one a picture."""
+        return evaluate([picture.example for picture in self.pictures], answers).metrics
+
+    def answers(
+        self,
+        maps: Sequence[Map],
+        recogniser: Recogniser,
+        thresholds: Thresholds,
+        extras: Extras | None = None,
+    ) -> list[Prediction]:
+        """What is answered to each picture. Raises `Interrupted`."""
+        predictor = self.predictor(None, recogniser, thresholds, extras)
         answers = []
         for picture, one in zip(self.pictures, maps, strict=True):
             self._go_on()
             quads, _ = quadrilaterals(one, thresholds)
             answers.append(Prediction(tuple(predictor.read_found(self._pixels(picture), quads))))
-        return evaluate([picture.example for picture in self.pictures], answers).metrics
+        return answers
 
     def of_detector(self, detector: Detector, recogniser: Recogniser) -> Score:
         """The score of a detector whose texts that recogniser reads, with thresholds fitted to it."""
@@ -182,12 +204,16 @@ class Judge:
         detector: Detector | None,
         recogniser: Recogniser,
         thresholds: Thresholds,
-        breaks: Breaks | None = None,
+        extras: Extras | None = None,
     ) -> OcrPredictor:
         """These networks as they will serve; without a detector it only reads."""
-        network = self._network(recogniser)
+        network, extras = self._network(recogniser), extras or Extras()
         reader = Reader(
-            network, recogniser.characters, widest=exporter.WIDEST, turn_below=exporter.TURN_BELOW
+            network,
+            recogniser.characters,
+            widest=exporter.WIDEST,
+            turn_below=exporter.TURN_BELOW,
+            language=extras.language,
         )
         return OcrPredictor(
             self._network(detector) if detector else network,
@@ -196,7 +222,7 @@ class Judge:
             thresholds,
             margin=exporter.MARGIN,
             least_confidence=exporter.LEAST_CONFIDENCE,
-            breaks=breaks,
+            breaks=extras.breaks,
         )
 
 
