@@ -15,6 +15,17 @@ def test_without_variables_the_defaults_hold() -> None:
     assert load({}) == Settings()
 
 
+def test_the_data_directory_lies_in_the_home_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings().data_dir == tmp_path / ".sightloop"
+
+
+def test_no_test_finds_the_stack_of_whoever_runs_it(home: Path) -> None:
+    assert load().data_dir == Settings().data_dir == home / ".sightloop"
+
+
 def test_values_are_parsed() -> None:
     settings = load(
         {"SIGHTLOOP_PORT": "9000", "SIGHTLOOP_DATA_DIR": "/tmp/x", "SIGHTLOOP_S3_ENDPOINT": "http://s/"}
