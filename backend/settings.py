@@ -135,8 +135,24 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 
-# Variables of the same family that other programs read; any other unknown one is an error.
-_OTHERS = ("SIGHTLOOP_SERVICE_", "SIGHTLOOP_HOST_", "SIGHTLOOP_SUPERVISOR_", "SIGHTLOOP_BENCH_")
+OTHERS = frozenset(
+    f"SIGHTLOOP_{name}"
+    for name in (
+        "SERVICE_CONFIG",
+        "SERVICE_LOG",
+        "SERVICE_TOKEN",
+        "HOST_BIND",
+        "HOST_DIR",
+        "HOST_NAME",
+        "HOST_PORTS",
+        "LISTEN_FD",
+        "SUPERVISOR_HOME",
+        "SUPERVISOR_SOCKET",
+        "BENCH_DATA",
+        "BENCH_STORE",
+    )
+)
+"""Variables of the same family that other programs read; any other unknown one is an error."""
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -152,7 +168,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             continue
         name = known.get(variable)
         if name is None:
-            if variable.startswith(_OTHERS):
+            if variable in OTHERS:
                 continue
             raise SettingsError(f"{variable} is no setting of Sightloop; see the list in README.md")
         if text == "":

@@ -60,9 +60,10 @@ def test_a_wrong_value_names_the_variable_and_what_is_expected(
     assert variable in str(caught.value)
 
 
-def test_an_unknown_variable_is_refused() -> None:
-    with pytest.raises(SettingsError, match="SIGHTLOOP_PROT is no setting"):
-        load({"SIGHTLOOP_PROT": "9000"})
+@pytest.mark.parametrize("variable", ["SIGHTLOOP_PROT", "SIGHTLOOP_HOST_NAMES", "SIGHTLOOP_SERVICE_TOKENS"])
+def test_an_unknown_variable_is_refused(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is no setting"):
+        load({variable: "9000"})
 
 
 def test_variables_of_other_programs_are_left_alone() -> None:
