@@ -99,13 +99,13 @@ class UnknownAlgorithm(AppError):
 
 
 class NoSuchDevice(AppError):
-    """No worker serves the GPUs that were asked for."""
+    """There are GPUs, and none of the type that was asked for."""
 
     code, status, title = "no_such_device", 422, "No such GPU"
 
 
 class InsufficientResources(AppError):
-    """No host can give an instance its quota."""
+    """The quota of one instance is more than the cores or the memory of this machine."""
 
     code, status, title = "insufficient_resources", 422, "Not enough resources"
 

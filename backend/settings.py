@@ -18,17 +18,21 @@ class SettingsError(Exception):
 
 
 def _setting(default: Any, help: str, *, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"help": help, "secret": secret})
+    metadata = {"help": help, "secret": secret}
+    if callable(default):
+        return field(default_factory=default, repr=not secret, metadata=metadata)
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
-_HOME = Path("~/.sightloop").expanduser()
+def _home() -> Path:
+    return Path("~/.sightloop").expanduser()
 
 
 @dataclass(frozen=True)
 class Settings:
     """Every setting with its default. The variable's name is `SIGHTLOOP_` + the field's name in capitals."""
 
-    data_dir: Path = _setting(_HOME, "folder that holds everything of this stack")
+    data_dir: Path = _setting(_home, "folder that holds everything of this stack")
     host: str = _setting("127.0.0.1", "address that the servers listen on")
     port: int = _setting(8700, "port of the REST API; the other servers of `sightloop up` use the next ones")
     api_url: str = _setting("", "base URL of the REST API for clients (default: from the data directory)")
@@ -131,8 +135,24 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "log_level": _one_of("debug", "info", "warning", "error"),
 }
 
-# Variables of the same family that other programs read; any other unknown one is an error.
-_OTHERS = ("SIGHTLOOP_SERVICE_", "SIGHTLOOP_HOST_", "SIGHTLOOP_SUPERVISOR_", "SIGHTLOOP_BENCH_")
+OTHERS = frozenset(
+    f"SIGHTLOOP_{name}"
+    for name in (
+        "SERVICE_CONFIG",
+        "SERVICE_LOG",
+        "SERVICE_TOKEN",
+        "HOST_BIND",
+        "HOST_DIR",
+        "HOST_NAME",
+        "HOST_PORTS",
+        "LISTEN_FD",
+        "SUPERVISOR_HOME",
+        "SUPERVISOR_SOCKET",
+        "BENCH_DATA",
+        "BENCH_STORE",
+    )
+)
+"""Variables of the same family that other programs read; any other unknown one is an error."""
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -148,7 +168,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             continue
         name = known.get(variable)
         if name is None:
-            if variable.startswith(_OTHERS):
+            if variable in OTHERS:
                 continue
             raise SettingsError(f"{variable} is no setting of Sightloop; see the list in README.md")
         if text == "":

@@ -24,8 +24,6 @@ from model_server.config import ServiceConfig, Token
 from model_server.engine import Engine, Result, Times
 from model_server.rate import RateLimit
 
-DEFAULT_TOP_K = 5
-MAX_TOP_K = 10_000
 MOST_LINES = 500  # of the log
 BACKEND_TOKEN = "0"  # the id of the backend's own token: the log says of all clients what they asked
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -145,9 +143,9 @@ def _accept(token: Token | None) -> None:
 
 def _top_k(text: str | None) -> int:
     if text is None:
-        return DEFAULT_TOP_K
-    if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 1 <= int(text) <= MAX_TOP_K:
-        raise errors.InputFormatError(f"top_k must be a whole number from 1 to {MAX_TOP_K}")
+        return payload.DEFAULT_TOP_K
+    if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not 1 <= int(text) <= payload.MAX_TOP_K:
+        raise errors.InputFormatError(f"top_k must be a whole number from 1 to {payload.MAX_TOP_K}")
     return int(text)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from model_server.config import ServiceConfig
 from model_server.errors import ALL, ServingError
+from model_server.payload import DEFAULT_TOP_K, MAX_TOP_K
 
 _RESULT = {
     "type": "object",
@@ -106,7 +107,7 @@ def document(config: ServiceConfig) -> dict[str, Any]:
                 "name": "top_k",
                 "in": "query",
                 "description": "How many classes to answer.",
-                "schema": {"type": "integer", "minimum": 1, "default": 5},
+                "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TOP_K, "default": DEFAULT_TOP_K},
             },
             {
                 "name": "explain",
@@ -121,7 +122,8 @@ def document(config: ServiceConfig) -> dict[str, Any]:
             **_refusals(),
         },
     }
-    health = {"200": {"description": "Yes.", "content": {"application/json": {"schema": {"type": "object"}}}}}
+    health = _view("Yes.", "application/json", {"type": "object"})
+    lines = {"type": "object", "properties": {"lines": {"type": "array", "items": {"type": "string"}}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": config.name, "version": config.digest[:12]},
@@ -129,6 +131,25 @@ def document(config: ServiceConfig) -> dict[str, Any]:
             f"/api/predict/{config.name}": {"post": predict},
             "/health/live": {"get": {"summary": "Whether the process runs", "responses": health}},
             "/health/ready": {"get": {"summary": "Whether it can answer", "responses": health}},
+            "/metrics": {
+                "get": {
+                    "summary": "Requests, times and instances, for Prometheus",
+                    "responses": _view("Measurements.", "text/plain", {"type": "string"}),
+                }
+            },
+            "/log": {
+                "get": {
+                    "summary": "The last lines of the log, for the backend's token alone",
+                    "security": [{"token": []}],
+                    "responses": {**_view("Lines.", "application/json", lines), "401": _refusals()["401"]},
+                }
+            },
+            "/openapi.json": {
+                "get": {
+                    "summary": "This document",
+                    "responses": _view("OpenAPI 3.1.", "application/json", {"type": "object"}),
+                }
+            },
         },
         "components": {
             "schemas": {
@@ -150,6 +171,10 @@ def document(config: ServiceConfig) -> dict[str, Any]:
             },
         },
     }
+
+
+def _view(description: str, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"200": {"description": description, "content": {kind: {"schema": schema}}}}
 
 
 def _content(schema: str) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 from model_server.errors import InputFormatError
 
+DEFAULT_TOP_K = 5
+MAX_TOP_K = 10_000
+
 Item = Any
 """One entry of `dataArray`, not checked yet: what is wrong with it concerns no other entry."""
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from redis import Redis
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
@@ -23,6 +25,32 @@ from tests.valkey import running_valkey
 
 # Tests run on SQLite, or on the PostgreSQL server whose URL stands here, as a user who may make databases.
 POSTGRESQL = os.environ.get("TEST_POSTGRESQL", "")
+# Of SIGHTLOOP_*, what says where the test machine has something, and nothing about a stack.
+_KEPT = {"SIGHTLOOP_BENCH_DATA", "SIGHTLOOP_LABEL_STUDIO_BIN"}
+
+# A busy machine makes an example slow, not wrong; and a run finds what the run before it found.
+hypothesis_settings.register_profile(
+    "suite", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home folder and an environment without a stack: whoever names no data directory finds no real one.
+
+    Caches of other programs stay where they are, and nothing asks a proxy for this machine.
+    """
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"))
+        patch.setenv("HOME", str(folder))
+        for name in os.environ.keys() - _KEPT:
+            if name.startswith("SIGHTLOOP_"):
+                patch.delenv(name)
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost"))))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from backend import errors, queue
-from backend.settings import Settings
+from backend.cli import errors as cli_errors
+from backend.settings import OTHERS, Settings
 from plugins import registry
 from tests.plugins import test_contract
 
@@ -157,10 +160,33 @@ def test_every_setting_is_documented() -> None:
     assert not missing, f"README.md lacks the settings {missing}"
 
 
+def test_every_variable_that_the_code_names_is_known() -> None:
+    named = {
+        variable
+        for path in (*MODULES, *(ROOT / "benchmarks").rglob("*.py"))
+        for variable in re.findall(r"\bSIGHTLOOP_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8"))
+    }
+    known = {f"SIGHTLOOP_{f.name.upper()}" for f in fields(Settings)}
+    assert named <= known | OTHERS
+    assert named >= OTHERS
+
+
 def test_every_error_code_is_documented() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    missing = [kind.code for kind in errors.ALL if f"`{kind.code}`" not in readme]
+    edge = (ROOT / "backend" / "api" / "edge.py").read_text(encoding="utf-8")
+    literal = re.findall(r'\bproblem\(\s*"(\w+)"', edge)
+    assert literal
+    missing = [
+        code for code in (*literal, *(kind.code for kind in errors.ALL)) if f"| `{code}` |" not in readme
+    ]
     assert not missing, f"README.md lacks the error codes {missing}"
+
+
+def test_every_code_of_the_command_line_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    own = [kind for _, kind in inspect.getmembers(cli_errors, inspect.isclass) if "code" in vars(kind)]
+    missing = [kind.code for kind in own if f"| `{kind.code}` |" not in readme]
+    assert own and not missing, f"README.md lacks the codes {missing}"
 
 
 def test_error_codes_are_unique() -> None:

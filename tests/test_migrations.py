@@ -18,7 +18,16 @@ assert tables
 def test_migrating_twice_does_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'x.db'}"
     db.migrate(url)
+    engine = db.connect(url)
+    statement = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+    with engine.execution_options(writes=True).begin() as connection:
+        connection.execute(sa.text("INSERT INTO workspaces VALUES (1, 'default', '2026-01-01 00:00:00')"))
+        before = connection.execute(sa.text(statement)).all()
     db.migrate(url)
+    with engine.connect() as connection:
+        assert connection.execute(sa.text(statement)).all() == before
+        assert connection.scalars(sa.text("SELECT name FROM workspaces")).all() == ["default"]
+    engine.dispose()
 
 
 def test_a_migrated_database_has_exactly_the_tables_of_the_code(migrated: Path) -> None:

@@ -15,6 +15,17 @@ def test_without_variables_the_defaults_hold() -> None:
     assert load({}) == Settings()
 
 
+def test_the_data_directory_lies_in_the_home_of_the_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Settings().data_dir == tmp_path / ".sightloop"
+
+
+def test_no_test_finds_the_stack_of_whoever_runs_it(home: Path) -> None:
+    assert load().data_dir == Settings().data_dir == home / ".sightloop"
+
+
 def test_values_are_parsed() -> None:
     settings = load(
         {"SIGHTLOOP_PORT": "9000", "SIGHTLOOP_DATA_DIR": "/tmp/x", "SIGHTLOOP_S3_ENDPOINT": "http://s/"}
@@ -49,9 +60,10 @@ def test_a_wrong_value_names_the_variable_and_what_is_expected(
     assert variable in str(caught.value)
 
 
-def test_an_unknown_variable_is_refused() -> None:
-    with pytest.raises(SettingsError, match="SIGHTLOOP_PROT is no setting"):
-        load({"SIGHTLOOP_PROT": "9000"})
+@pytest.mark.parametrize("variable", ["SIGHTLOOP_PROT", "SIGHTLOOP_HOST_NAMES", "SIGHTLOOP_SERVICE_TOKENS"])
+def test_an_unknown_variable_is_refused(variable: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is no setting"):
+        load({variable: "9000"})
 
 
 def test_variables_of_other_programs_are_left_alone() -> None:

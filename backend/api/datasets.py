@@ -39,7 +39,7 @@ class DatasetIn(Body):
     """A new dataset over `s3://BUCKET/PREFIX`."""
 
     name: NewName
-    type: str = Field(max_length=30, description="a type that a plugin serves: classification")
+    type: str = Field(max_length=30, description="a type that a plugin serves: classification or ocr")
     path: str = Field(max_length=1100, examples=["s3://factory/parts"])
     description: Text1000 = ""
     connection: str = Field(DEFAULT_CONNECTION, max_length=100)
@@ -114,7 +114,9 @@ class DatasetDeleted(Out):
 
 
 class OperationOut(Out):
-    """A run of sync or check. `state` is queued, running, succeeded or failed."""
+    """Work on a dataset in the background. `kind` is sync, check, label (into Label Studio), prelabel, next,
+    doubts or reconcile (with Label Studio, by itself); `state` is queued, running, succeeded or failed.
+    """
 
     id: int
     name: str
@@ -296,7 +298,7 @@ def show_operation(path: OperationPath) -> Response:
 
 @bp.post("/operations/<int:operation_id>/stop", responses={"202": OperationOut}, summary="Stop an operation")
 def stop_operation(path: OperationPath) -> Response:
-    """It ends with what it has done. Heeded by `label` and `prelabel`."""
+    """It ends with what it has done: heeded by `label`, `prelabel`, `next` and `doubts`."""
     with transaction(runtime().sessions) as session:
         row = session.get(Operation, path.operation_id)
         if row is None or row.dataset.workspace_id != workspace_id():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response, request
 from pydantic import Field
 
@@ -43,7 +45,17 @@ class ExportQuery(Body):
     format: str = Field(max_length=20)
 
 
-@bp.post("/datasets/<name>/labels/import", responses={"200": ImportOut}, summary="Import a label file")
+_FILE: dict[str, Any] = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
+
+
+@bp.post(
+    "/datasets/<name>/labels/import",
+    responses={"200": ImportOut},
+    openapi_extensions={"requestBody": {"required": True, **_FILE}},
+    summary="Import a label file",
+)
 def import_labels(path: NamePath, query: ImportQuery) -> Response:
     """The body is the file itself, up to 64 MiB. What cannot be taken is a finding with file and line."""
     with runtime().sessions() as session:
@@ -56,7 +68,7 @@ def import_labels(path: NamePath, query: ImportQuery) -> Response:
     return answer(ImportOut(name=path.name, state="imported", file=query.file, **counts))  # type: ignore[arg-type]
 
 
-@bp.get("/datasets/<name>/labels/export", summary="Export the labels")
+@bp.get("/datasets/<name>/labels/export", responses={"200": dict(_FILE)}, summary="Export the labels")
 def export_labels(path: NamePath, query: ExportQuery) -> Response:
     """One file with the labels of all images that are there, or a zip of one file an image (voc)."""
     with runtime().sessions() as session:

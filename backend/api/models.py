@@ -160,7 +160,7 @@ class OnnxQuery(Body):
     precision: Precision = Field("served", description="`served`: the one that a service runs")
 
 
-_FILE = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 
 def _get(name: str) -> Model:
@@ -236,14 +236,22 @@ def list_levels(path: NamePath) -> Response:
     return listing([LevelOut.model_validate(level) for level in found], None)
 
 
-@bp.get("/models/<name>/bundle", responses={"200": dict(_FILE)}, summary="Download a model's bundle")
+@bp.get(
+    "/models/<name>/bundle",
+    responses={"200": {"content": {"application/zip": _BYTES}}},
+    summary="Download a model's bundle",
+)
 def download_bundle(path: NamePath) -> Response:
     """The whole bundle as one zip, verified before it is sent."""
     with _verified(path.name) as archive:
         return send_file(archive.open("rb"), "application/zip", True, f"{path.name}.zip")
 
 
-@bp.get("/models/<name>/onnx", responses={"200": dict(_FILE)}, summary="Download a model's ONNX file")
+@bp.get(
+    "/models/<name>/onnx",
+    responses={"200": {"content": {"application/octet-stream": _BYTES}}},
+    summary="Download a model's ONNX file",
+)
 def download_onnx(path: NamePath, query: OnnxQuery) -> Response:
     """The model alone, for other programs: the file that is served, or the one of the precision asked for."""
     with _verified(path.name) as archive:

@@ -31,7 +31,7 @@ def datasets() -> None:
     cls=Verb, example="sightloop datasets create flowers --type classification --path s3://photos/flowers"
 )
 @click.argument("name")
-@click.option("--type", "kind", required=True, help="Type, such as classification.")
+@click.option("--type", "kind", required=True, help="Type: classification, ocr, or that of a plugin.")
 @click.option("--path", required=True, metavar="s3://BUCKET/PREFIX", help="Where the images are.")
 @click.option("--description", default="", help="Up to 1,000 characters.")
 @click.option(

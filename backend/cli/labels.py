@@ -28,7 +28,7 @@ _WRITTEN = {
 @click.option("--format", "format_", type=click.Choice(_FORMATS), help="Default: by the file's name.")
 @pass_shell
 def import_(shell: Shell, name: str, file: Path, format_: str | None) -> None:
-    """Read labels from a file: Label Studio JSON, COCO, CSV, PPOCRLabel or VOC."""
+    """Read labels from a file (64 MiB at most): Label Studio JSON or JSON-MIN, COCO, CSV, PPOCRLabel, VOC."""
     query = urlencode({"file": file.name, "format": format_ or ""})
     came = shell.client.send_file(f"{named('datasets', name)}/labels/import?{query}", file)
     show.done(shell, came, _sentence(came))

@@ -64,7 +64,7 @@ def _measured(model: Resource) -> str:
 @click.argument("name")
 @pass_shell
 def show_(shell: Shell, name: str) -> None:
-    """Show a model: metrics, labels, facts."""
+    """Show a model: metrics, labels, what is served and why; --json: also the facts of its training."""
     found = shell.client.get(named(_NOUN, name))
     if not shell.json:
         found = {**found, "size": show.size(found["size"])}

@@ -64,8 +64,13 @@ class _Parameter(click.ParamType[tuple[str, Any]]):
     help="Model to go on from, or scratch. [default: the dataset's current model, where it fits]",
 )
 @click.option("--gpus", type=click.IntRange(0), default=0, help="GPUs to train on. [default: the CPU]")
-@click.option("--gpu-type", default="", help="Type of GPU.")
-@click.option("--time-budget", type=Duration(), metavar="DURATION", help="Like 90s, 10m or 1h.")
+@click.option("--gpu-type", default="", help="Type of GPU, such as a100. [default: any]")
+@click.option(
+    "--time-budget",
+    type=Duration(),
+    metavar="DURATION",
+    help="Like 90s, 10m or 1h, at least 10s. [default: 10m, or SIGHTLOOP_TIME_BUDGET of the API]",
+)
 @click.option("--param", "parameters", type=_Parameter(), multiple=True, help="A parameter of the algorithm.")
 @click.option("--description", default="", help="Up to 1,000 characters.")
 @click.option("--wait", is_flag=True, help="Show steps and metrics until it ends; Ctrl-C leaves it running.")

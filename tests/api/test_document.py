@@ -85,3 +85,22 @@ def test_the_document_is_openapi_3_1_and_names_every_noun(app: Flask, admin: Cal
         for method, operation in methods.items():
             assert operation["summary"], f"{method} {path} has no summary"
             assert operation["description"], f"{method} {path} has no description"
+            succeeds = [status for status in operation["responses"] if status.startswith("2")]
+            assert succeeds, f"{method} {path} says nothing of what it answers"
+
+
+def test_files_in_and_out_are_in_the_document(app: Flask) -> None:
+    with app.test_client() as client:
+        paths = client.get("/api/v1/openapi.json").get_json()["paths"]
+    labels, model = "/api/v1/datasets/{name}/labels", "/api/v1/models/{name}"
+    taken = paths[f"{labels}/import"]["post"]["requestBody"]
+    assert taken["required"] and list(taken["content"]) == ["application/octet-stream"]
+    given = {
+        path: list(paths[path]["get"]["responses"]["200"]["content"])
+        for path in (f"{labels}/export", f"{model}/bundle", f"{model}/onnx")
+    }
+    assert given == {
+        f"{labels}/export": ["application/octet-stream"],
+        f"{model}/bundle": ["application/zip"],
+        f"{model}/onnx": ["application/octet-stream"],
+    }

@@ -21,7 +21,7 @@ def labelling() -> Iterator[Stack]:
     path = Path(tempfile.mkdtemp(prefix="sightloop-test-"))
     stack = Stack(path / "data", free_base())
     try:
-        stack.run("up", "--port", str(stack.port))
+        stack.run("up", "--label-studio-wait", "120", "--port", str(stack.port))
         yield stack
     finally:
         stack.run("down")

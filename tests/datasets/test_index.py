@@ -302,7 +302,7 @@ def test_a_listing_that_breaks_off_deletes_nothing(place: Place, address: StoreA
     place.put("cat/1.jpg")
     place.sync()
     with fault_proxy(address) as proxy:
-        place.store = ObjectStore(proxy.address(address), read_timeout=1)
+        place.store = ObjectStore(proxy.address(address), read_timeout=10)
         proxy.cut_after = 300
         operation = place.operation()
         with pytest.raises(StorageUnreachable):

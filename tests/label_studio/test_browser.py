@@ -30,7 +30,7 @@ def stack() -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="sightloop-test-"))
     made = Stack(folder / "data", free_base())
     try:
-        made.run("up", "--port", str(made.port))
+        made.run("up", "--label-studio-wait", "120", "--port", str(made.port))
         for name in MATERIALS:
             (folder / "images" / name).mkdir(parents=True)
             for number in range(20):

@@ -18,6 +18,9 @@ from tests.main_job.conftest import PER_CLASS, Stack, train
 from tests.plugins.photographs import crop, encode
 from tests.valkey import until
 
+# Several wait for trainings, which may begin only when others have ended.
+pytestmark = pytest.mark.timeout(600)
+
 Service = tuple[str, str]
 
 
@@ -169,7 +172,10 @@ def test_stop_and_start_keep_endpoint_and_token(stack: Stack, service: Service) 
     assert _ask(service, _image(encode(crop("grass", 0)))).status_code == 200
 
 
-def test_a_training_survives_its_process_and_its_worker_being_killed(stack: Stack, dataset: str) -> None:
+@pytest.fixture(scope="module")
+def survivor(stack: Stack, dataset: str) -> str:
+    """The task of a training whose process and whose worker were killed."""
+
     def attempt() -> int:
         task = stack.get("/training-tasks/survivor")
         return int(task["attempt"]) if task["state"] == "training" else 0
@@ -182,9 +188,13 @@ def test_a_training_survives_its_process_and_its_worker_being_killed(stack: Stac
     until(lambda: attempt() == 2, "the second attempt", seconds=60)
     worker.kill()
     until(lambda: _state(stack, "survivor") in ("succeeded", "failed"), "the end of the task", seconds=150)
-    task = stack.json("tasks", "show", "survivor")
+    return "survivor"
+
+
+def test_a_training_survives_its_process_and_its_worker_being_killed(stack: Stack, survivor: str) -> None:
+    task = stack.json("tasks", "show", survivor)
     assert (task["state"], task["attempt"]) == ("succeeded", 3)
-    assert "survivor" in [model["name"] for model in stack.json("models", "list")]
+    assert survivor in [model["name"] for model in stack.json("models", "list")]
 
 
 def test_stopping_keeps_the_best_model(stack: Stack, dataset: str) -> None:
@@ -209,15 +219,15 @@ def test_discarding_leaves_nothing(stack: Stack, dataset: str) -> None:
     assert "nothing to stop" in stack.run("tasks", "stop", "gone", code=1)
 
 
-def test_the_same_snapshot_can_be_trained_again_and_compared(stack: Stack, model: str) -> None:
-    first, second = stack.json("tasks", "show", model), stack.json("tasks", "show", "survivor")
+def test_the_same_snapshot_can_be_trained_again_and_compared(stack: Stack, model: str, survivor: str) -> None:
+    first, second = stack.json("tasks", "show", model), stack.json("tasks", "show", survivor)
     assert first["snapshot"] == second["snapshot"]
-    compared = stack.json("models", "compare", model, "survivor", "--images")
+    compared = stack.json("models", "compare", model, survivor, "--images")
     assert compared["state"] == "same_snapshot"
     assert "accuracy" in compared["metrics"]
     answers = compared["answers"]
     assert answers["images"] == compared["metrics"]["examples"]["first"]
-    assert "images: " in stack.run("models", "compare", model, "survivor", "--images")
+    assert "images: " in stack.run("models", "compare", model, survivor, "--images")
 
 
 def test_a_dataset_that_was_trained_on_is_not_deleted_by_mistake(
@@ -286,10 +296,10 @@ def test_an_empty_prefix_is_a_finding(stack: Stack, dataset: str) -> None:
     assert codes == {"nothing_found"}
 
 
-def test_a_stored_bundle_that_was_tampered_with_is_refused(
-    stack: Stack, service: Service, tmp_path: Path
+def test_an_exported_bundle_that_was_tampered_with_is_refused(
+    stack: Stack, model: str, tmp_path: Path
 ) -> None:
-    stack.run("models", "export", "survivor", "--format", "bundle", "--output", str(tmp_path / "m.zip"))
+    stack.run("models", "export", model, "--format", "bundle", "--output", str(tmp_path / "m.zip"))
     opened = bundle.unpack(tmp_path / "m.zip", tmp_path / "m")
     (tmp_path / "m" / "model_card.md").write_text("trust me")
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:

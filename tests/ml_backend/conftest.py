@@ -20,10 +20,25 @@ def address() -> Iterator[StoreAddress]:
 
 
 @pytest.fixture(scope="session")
-def here(tmp_path_factory: pytest.TempPathFactory, migrated: Path, address: StoreAddress) -> Iterator[World]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plugin_path(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="session")
+def here(
+    tmp_path_factory: pytest.TempPathFactory, migrated: Path, address: StoreAddress, site: Path
+) -> Iterator[World]:
     """The world with a running ML backend."""
-    site = plugin_path(tmp_path_factory.mktemp("site"))
     with world(tmp_path_factory.mktemp("world"), migrated, address) as made, serving(made, site):
+        yield made
+
+
+@pytest.fixture
+def hasty(
+    tmp_path_factory: pytest.TempPathFactory, migrated: Path, address: StoreAddress, site: Path
+) -> Iterator[World]:
+    """Another, whose ML backend waits a second for a model."""
+    with world(tmp_path_factory.mktemp("hasty"), migrated, address) as made, serving(made, site, app="hasty"):
         yield made
 
 

@@ -1,4 +1,4 @@
-"""The app that the tests serve: the product's own, which waits less for a model."""
+"""The app that the tests serve: the product's own, for fewer items at a time."""
 
 from __future__ import annotations
 
@@ -11,4 +11,9 @@ MOST = 1000
 
 
 def app() -> Flask:
+    return create_app(bounds=Bounds(items=MOST))
+
+
+def hasty() -> Flask:
+    """Waits a second for a model."""
     return create_app(bounds=Bounds(items=MOST, model_seconds=1.0))

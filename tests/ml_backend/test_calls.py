@@ -301,20 +301,20 @@ def test_other_addresses_are_json_too(here: World) -> None:
 # --- loading
 
 
-def test_health_and_setup_wait_for_no_model(here: World, reader: Bundle, hold: Path) -> None:
-    place = here.place({"a.png": picture("red", (64, 64))}, type="reading")
-    version = version_of(here.model(place, reader))
+def test_health_and_setup_wait_for_no_model(hasty: World, reader: Bundle, hold: Path) -> None:
+    place = hasty.place({"a.png": picture("red", (64, 64))}, type="reading")
+    version = version_of(hasty.model(place, reader))
     hold.touch()
     try:
-        assert here.call(place, "POST", "setup", SETUP).json() == {"model_version": version}
-        assert here.call(place, "GET", "health").status_code == 200
-        answer = here.predict(place, [place.task("a.png")], config=ocr.config([]))
+        assert hasty.call(place, "POST", "setup", SETUP).json() == {"model_version": version}
+        assert hasty.call(place, "GET", "health").status_code == 200
+        answer = hasty.predict(place, [place.task("a.png")], config=ocr.config([]))
         assert entries(answer) == [[]] and "still being loaded" in answer.json()["reasons"][0]
         assert answer.json()["model_version"] == version
     finally:
         hold.unlink()
     until(
-        lambda: here.predict(place, [place.task("a.png")], config=ocr.config([])).json()["results"][0], "it"
+        lambda: hasty.predict(place, [place.task("a.png")], config=ocr.config([])).json()["results"][0], "it"
     )
 
 

@@ -249,14 +249,16 @@ def world(folder: Path, migrated: Path, address: StoreAddress) -> Iterator[World
 
 
 @contextmanager
-def serving(world: World, plugins: Path, *, bind: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """The ML backend under gunicorn, as the stack runs it."""
+def serving(
+    world: World, plugins: Path, *, bind: str = "", app: str = "app"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The ML backend under gunicorn, as the stack runs it; `app` names what makes it in `serving`."""
     port = free_port()
-    world.url, world.log = f"http://127.0.0.1:{port}", world.folder / "ml-backend.log"
+    world.url, world.log = f"http://127.0.0.1:{port}", world.folder / f"ml-backend-{app}.log"
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "ml_backend" / "gunicorn.conf.py")]
     with world.log.open("ab") as log:
         process = subprocess.Popen(
-            [*command, "--bind", bind or f"127.0.0.1:{port}", "tests.ml_backend.serving:app()"],
+            [*command, "--bind", bind or f"127.0.0.1:{port}", f"tests.ml_backend.serving:{app}()"],
             env=environment(world.runtime.settings, plugins),
             stdout=log,
             stderr=log,

@@ -48,7 +48,9 @@ def test_a_token_of_another_length_cannot_be_stored() -> None:
         auth.stored("a", "short")
 
 
-@pytest.mark.parametrize("header", [TOKEN, f"Bearer {TOKEN}", f"Bearer  {TOKEN}"])
+@pytest.mark.parametrize(
+    "header", [TOKEN, f"Bearer {TOKEN}", f"Bearer  {TOKEN}"], ids=["bare", "bearer", "two spaces"]
+)
 def test_a_token_is_accepted_bare_and_as_bearer(server: Server, header: str) -> None:
     assert server.predict(CONTENT, Authorization=header).status_code == 200
 
@@ -56,6 +58,7 @@ def test_a_token_is_accepted_bare_and_as_bearer(server: Server, header: str) -> 
 @pytest.mark.parametrize(
     "header",
     ["", "Bearer", TOKEN[:-1], TOKEN.swapcase(), f"Basic {TOKEN}", STORED.sha256, STORED.signing_key, "EAS"],
+    ids=["none", "bare bearer", "short", "other case", "basic", "digest", "signing key", "bare EAS"],
 )
 def test_everything_else_is_401(server: Server, header: str) -> None:
     assert server.predict(CONTENT, Authorization=header).status_code == 401

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,20 +25,36 @@ from tests.model_server.servers import TOKEN, until
 from tests.model_server.test_instances import Traffic
 
 
+@contextlib.contextmanager
+def offering(folder: Path, plugins_folder: Path, *bundles: Bundle) -> Iterator[Machine]:
+    """A host whose backend has these bundles."""
+    with machine(folder, plugins_folder) as started:
+        for one in bundles:
+            started.backend.offer(one)
+        yield started
+
+
 @pytest.fixture(scope="module")
 def host(
     tmp_path_factory: pytest.TempPathFactory, plugins_folder: Path, bundle: Bundle, second_bundle: Bundle
 ) -> Iterator[Machine]:
-    with machine(tmp_path_factory.mktemp("backend"), plugins_folder) as started:
-        started.backend.offer(bundle)
-        started.backend.offer(second_bundle)
+    with offering(tmp_path_factory.mktemp("backend"), plugins_folder, bundle, second_bundle) as started:
+        yield started
+
+
+@pytest.fixture
+def fresh(
+    tmp_path_factory: pytest.TempPathFactory, plugins_folder: Path, bundle: Bundle, second_bundle: Bundle
+) -> Iterator[Machine]:
+    """A host on which no other test leaves anything."""
+    with offering(tmp_path_factory.mktemp("fresh"), plugins_folder, bundle, second_bundle) as started:
         yield started
 
 
 def test_a_wanted_service_is_deployed_changed_stopped_and_deleted(
-    host: Machine, bundle: Bundle, second_bundle: Bundle
+    fresh: Machine, bundle: Bundle, second_bundle: Bundle
 ) -> None:
-    backend = host.backend
+    backend = fresh.backend
     report = backend.wait("one", "ready", backend.want("one", bundle, instances=2), count=2)
     assert report["endpoint"] == f"http://127.0.0.1:{report['port']}/api/predict/colours"
     assert labels(predict(report).json())[0] == "red@1"
@@ -63,11 +80,11 @@ def test_a_wanted_service_is_deployed_changed_stopped_and_deleted(
     backend.wait("one", "deleted", backend.want("one", desired="deleted"))
     with pytest.raises(httpx.ConnectError):
         predict(report)
-    assert not [name for name in host.supervisor.states() if name.startswith("colours.one:")]
-    assert not (host.folder / "services" / "colours.one").exists()
-    assert not list((host.folder / "services.d").iterdir())
-    assert not list((host.folder / "logs").iterdir())
-    assert not list((host.folder / "bundles").iterdir())
+    assert not [name for name in fresh.supervisor.states() if name.startswith("colours.one:")]
+    assert not (fresh.folder / "services" / "colours.one").exists()
+    assert not list((fresh.folder / "services.d").iterdir())
+    assert not list((fresh.folder / "logs").iterdir())
+    assert not list((fresh.folder / "bundles").iterdir())
 
 
 def test_a_stopped_service_of_a_moved_installation_starts_again(host: Machine, bundle: Bundle) -> None:

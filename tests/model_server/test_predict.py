@@ -123,6 +123,25 @@ def test_metrics_count_over_all_instances(server: Server) -> None:
         assert "sightloop_instances_ready 2.0" in client.get("/metrics").text
 
 
+def test_every_address_is_in_the_openapi_document(server: Server) -> None:
+    with server.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        views = ("/health/live", "/health/ready", "/metrics", "/log", "/openapi.json")
+        assert paths.keys() == {"/api/predict/colours", *views}
+        for path in views:
+            answer = client.get(path)
+            documented = paths[path]["get"]["responses"][str(answer.status_code)]["content"]
+            assert answer.headers["Content-Type"].partition(";")[0] in documented
+
+
+def test_as_many_classes_as_the_document_allows_may_be_asked_for(server: Server) -> None:
+    with server.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    most = paths["/api/predict/colours"]["post"]["parameters"][0]["schema"]["maximum"]
+    assert server.predict(body(picture("red")), f"?top_k={most}").status_code == 200
+    assert server.predict(body(picture("red")), f"?top_k={most + 1}").status_code == 400
+
+
 def test_the_answers_are_as_the_openapi_document_says(server: Server) -> None:
     with server.client() as client:
         document = client.get("/openapi.json").json()

@@ -133,8 +133,10 @@ def test_what_has_no_second_class_is_refused(tmp_path: Path, count: int) -> None
 # Images and labels that cannot be learned from
 
 
-@pytest.mark.parametrize("size", [30, 4])
-def test_images_that_are_all_the_same_give_a_warning(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize(("size", "accuracies"), [(30, {0.5}), (4, {0.0, 1.0})])
+def test_images_that_are_all_the_same_give_a_warning(
+    tmp_path: Path, size: int, accuracies: set[float]
+) -> None:
     content = png(np.full((40, 40, 3), 90, np.uint8))
     examples, data = [], {}
     for number in range(size):
@@ -147,7 +149,7 @@ def test_images_that_are_all_the_same_give_a_warning(tmp_path: Path, size: int) 
     assert draft.facts["warning"] == context.facts["warning"] and draft.facts["warning"] in context.lines
     expected = "hardly better than always answering" if size > 4 else "Too few images"
     assert expected in draft.facts["warning"]
-    assert answers_of(context, draft).metrics["accuracy"] == pytest.approx(0.5, abs=0.51)
+    assert answers_of(context, draft).metrics["accuracy"] in accuracies  # all get the same answer
 
 
 @pytest.mark.usefixtures("without_int8")
@@ -377,7 +379,7 @@ def test_a_stop_at_any_question_gives_a_model_or_none(tmp_path: Path) -> None:
             draft = train(context)
         except TrainingStopped:
             draft = None
-        assert context.heard is not None and time.process_time() - context.heard < 5
+        assert context.heard is not None and time.process_time() - context.heard < 20
         assert draft is None or not context.discard
         if draft:
             kept += 1

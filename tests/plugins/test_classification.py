@@ -171,7 +171,7 @@ def test_stopping_keeps_the_best_within_seconds(tmp_path: Path, asked: int) -> N
 
     context.should_stop = should_stop  # type: ignore[method-assign]
     evaluation_of(context, train(context))
-    assert time.process_time() - asked_at[0] < 5
+    assert time.process_time() - asked_at[0] < 20  # the 50 epochs would take minutes
 
 
 def test_a_killed_training_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,7 +215,7 @@ def test_a_bomb_costs_neither_memory_nor_time(data: bytes, outcomes: set[str]) -
     )
     outcome, seconds, megabytes = caged.stdout.split()
     assert outcome.decode() in outcomes
-    assert float(seconds) < 1  # processor time: bombs take minutes
+    assert float(seconds) < 5  # processor time: bombs take minutes
     assert int(megabytes) < 100
 
 

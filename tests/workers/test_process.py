@@ -67,7 +67,7 @@ def test_the_forked_process_dies_when_its_parent_is_killed() -> None:
     def dead() -> bool:
         return not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
 
-    until(dead, "the death of the orphan", seconds=10)
+    until(dead, "the death of the orphan", seconds=60)
 
 
 def test_the_forked_process_opens_a_connection_of_its_own(

@@ -214,7 +214,7 @@ def test_killing_the_job_process_kills_all(tmp_path: Path) -> None:
         until(lambda: all(mark.exists() and mark.read_text() for mark in marks), "both processes", seconds=90)
         os.kill(job.pid, signal.SIGKILL)
         job.wait()
-    until(lambda: no_process_of(tmp_path), "the death of all processes", seconds=10)
+    until(lambda: no_process_of(tmp_path), "the death of all processes", seconds=60)
 
 
 def test_the_leader_asks_for_everything_that_the_contract_has(tmp_path: Path) -> None:
