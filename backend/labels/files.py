@@ -205,9 +205,12 @@ class Import:
             told, real = f"{entry.width} x {entry.height}", f"{image.width} x {image.height}"
             return label, f"it is about an image of {told} pixels, and the image has {real}"
         cut = [clamp(region, image.width, image.height) for region in label.regions]
+        inside = tuple(region for region, _ in cut if has_area(region))
+        if label.regions and not inside:
+            return label, f"none of its {len(cut):,} regions lies inside of the image"
         if any(outside for _, outside in cut):
             self._note("region_outside", entry.line, "a region lies outside of the image", image.key)
-        return replace(label, regions=tuple(region for region, _ in cut if has_area(region))), ""
+        return replace(label, regions=inside), ""
 
     def _leave_out(self, line: int, reason: str, key: str = "") -> None:
         self.counts["left_out"] += 1

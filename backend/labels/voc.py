@@ -81,7 +81,9 @@ def read(data: bytes, *, text: bool) -> Records:
             regions.append(_region(element, number))
         except _Refused as error:
             yield Problem(builder.lines[element], str(error), name)
-    yield Entry(name, Label(regions=tuple(regions)), width=width, height=height)
+    # Without any of its regions it would say that there is no text.
+    if regions or not objects:
+        yield Entry(name, Label(regions=tuple(regions)), width=width, height=height)
 
 
 def write(name: str, label: Label, *, width: int, height: int) -> bytes:

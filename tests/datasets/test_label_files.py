@@ -340,6 +340,19 @@ def test_a_late_attempt_writes_nothing(texts: Place, draw: Draw) -> None:
     assert label(texts, "x.jpg") is None
 
 
+def test_a_label_of_which_nothing_lies_inside_of_the_image_is_not_taken_for_no_text(
+    texts: Place, draw: Draw
+) -> None:
+    texts.put("x.jpg", draw(1))
+    texts.sync()
+    texts.check()
+    texts.put("x.xml", xml("far off").replace(b">4<", b">400<").replace(b">40<", b">440<"))
+    assert read(texts)["labels_left_out"] == 1
+    assert label(texts, "x.jpg") is None
+    (message,) = texts.messages("label_left_out")
+    assert "none of its 1 regions lies inside" in message
+
+
 def test_images_with_regions_count_as_labelled_also_those_without_text(texts: Place, draw: Draw) -> None:
     for number, name in enumerate(("read.jpg", "empty.jpg", "unknown.jpg")):
         texts.put(name, draw(number))
