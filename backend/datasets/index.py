@@ -22,7 +22,7 @@ from backend.datasets.tables import Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, now, transaction
 from backend.labels import bucket, folders
 from backend.labels.sources import Label, LabelOf, by_key, wins
-from backend.labels.store import apply, label_of
+from backend.labels.store import about_size, apply, label_of
 from backend.storage import ObjectInfo, ObjectStore
 
 BATCH = 1000
@@ -281,3 +281,4 @@ def _carry_labels(session: Session, dataset: Dataset) -> None:
             at=former.labelled_at,
             skipped=former.skipped,
         )
+        about_size(image, former.regions_width, former.regions_height)

@@ -76,7 +76,7 @@ def write(sessions: SessionFactory, dataset: Dataset, format_: str) -> Iterator[
 def _sized(images: Iterable[Image], prefix: str) -> Iterator[Sized]:
     for image in images:
         label = store.label_of(image) or Label()
-        yield Sized(image.key.removeprefix(prefix), label, image.width or 0, image.height or 0)
+        yield Sized(image.key.removeprefix(prefix), label, *image.regions_size)
 
 
 def _zipped(images: Iterable[Sized]) -> Iterator[bytes]:

@@ -25,14 +25,6 @@ def xml(text: str, filename: str = "else.jpg", size: str = "") -> bytes:
     ).encode()
 
 
-@pytest.fixture
-def texts(place: Place) -> Place:
-    with transaction(place.sessions) as session:
-        place.dataset = session.merge(place.dataset)
-        place.dataset.type = "ocr"
-    return place
-
-
 def read(place: Place) -> dict[str, int]:
     """Sync, then the label files, as the job does."""
     met = place.sync().get("label_files", 0)
