@@ -37,11 +37,40 @@ def test_a_migrated_database_has_exactly_the_tables_of_the_code(migrated: Path) 
     engine.dispose()
 
 
-def test_tokens_from_before_there_were_roles_keep_their_rights(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'old.db'}"
+def _config(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(db.__file__).with_name("migrations")))
     config.set_main_option("sqlalchemy.url", url)
+    return config
+
+
+def test_regions_from_before_their_size_was_kept_are_about_the_image_as_it_is(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    config = _config(url)
+    command.upgrade(config, "0011")
+    engine = sa.create_engine(url)  # without foreign keys: images alone
+    with engine.connect() as connection:
+        for number, (regions, width) in enumerate((("[{}]", 64), ("[]", 64), (None, 64), ("[{}]", None))):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO images (id, dataset_id, key, etag, size, state, regions, width, height, "
+                    "usable, skipped, labelled_by, indexed_at) VALUES "
+                    "(:id, 1, :id, '', 1, 'present', :regions, :width, 48, 1, 0, '', '2026-01-01 00:00:00')"
+                ),
+                {"id": number, "regions": regions, "width": width},
+            )
+        connection.commit()
+    db.migrate(url)
+    with engine.connect() as connection:
+        found = connection.scalars(sa.text("SELECT regions_width FROM images ORDER BY id")).all()
+    assert list(found) == [64, None, None, None]
+    command.downgrade(config, "0011")
+    engine.dispose()
+
+
+def test_tokens_from_before_there_were_roles_keep_their_rights(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    config = _config(url)
     command.upgrade(config, "0008")
     engine = db.connect(url)
     with engine.connect() as connection:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Text, bindparam, case, cast, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.datasets import findings
@@ -130,7 +130,7 @@ def _record(session: Session, dataset: Dataset, page: Sequence[Any], results: Se
         update(_images)  # type: ignore[arg-type]
         # A sync may have changed the row meanwhile: then this is not about its object.
         .where(_images.c.id == bindparam("row"), _images.c.etag == bindparam("version"))
-        .values({name: bindparam(f"new_{name}") for name in _RESULT}),
+        .values({**{name: bindparam(f"new_{name}") for name in _RESULT}, **_REGIONS_SIZE}),
         [
             {
                 "row": row.id,
@@ -154,6 +154,12 @@ def _record(session: Session, dataset: Dataset, page: Sequence[Any], results: Se
 
 
 _RESULT = ("checked_etag", "usable", "width", "height", "content_hash", "perceptual_hash")
+# Regions of which nobody has said it are about the image as it is seen for the first time.
+_SIZELESS = _images.c.regions_width.is_(None) & (cast(_images.c.regions, Text) != "[]")
+_REGIONS_SIZE = {
+    f"regions_{side}": case((_SIZELESS, bindparam(f"new_{side}")), else_=_images.c[f"regions_{side}"])
+    for side in ("width", "height")
+}
 
 
 def _conclude(sessions: SessionFactory, dataset: Dataset) -> dict[str, int]:

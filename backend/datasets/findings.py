@@ -161,6 +161,19 @@ RULES: dict[str, Rule] = {
         "Items that were made by hand in Label Studio",
         "upload their images to the bucket: only items of images in the bucket are read",
     ),
+    # regions of text
+    "label_misfit": Rule(
+        "error",
+        "image",
+        "The label is about an image of another size",
+        "label it again in Label Studio, or mend its label file and sync; until then it is not trained on",
+    ),
+    "several_lines": Rule(
+        "warning",
+        "image",
+        "Text of several lines in one region",
+        "mark each line by itself: a region is read as one line",
+    ),
     # label files that are imported or lie in the bucket
     "label_left_out": Rule(
         "warning",
@@ -181,8 +194,11 @@ RULES: dict[str, Rule] = {
         "nothing to do if that is right; else label the image in Label Studio",
     ),
 }
-# Found again from the whole index at every check, unlike those about one image alone.
-RECOMPUTED = tuple(code for code, rule in RULES.items() if rule.about == "dataset" or "duplicate" in code)
+# Found again from the whole index at every check, unlike those about the bytes of one image alone.
+RECOMPUTED = (
+    *(code for code, rule in RULES.items() if rule.about == "dataset" or "duplicate" in code),
+    *("label_misfit", "several_lines"),
+)
 
 
 @dataclass(frozen=True)

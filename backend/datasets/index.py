@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
+from sqlalchemy.orm import Session
 
-from backend.datasets import findings, operations
+from backend.datasets import findings, operations, renaming
 from backend.datasets.listing import Tally, kind_of
 from backend.datasets.seen import Seen
 from backend.datasets.tables import Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, now, transaction
-from backend.labels import bucket, folders
+from backend.labels import bucket
 from backend.labels.sources import Label, LabelOf, by_key, wins
-from backend.labels.store import apply, label_of
 from backend.storage import ObjectInfo, ObjectStore
 
 BATCH = 1000
@@ -250,34 +249,19 @@ def _forget_findings(session: Session, dataset: Dataset, keys: Sequence[str]) ->
 
 
 def _end(sessions: SessionFactory, run: _Run) -> dict[str, int]:
+    if run.tally.counts["added"]:
+        _carry_labels(sessions, run)
     with transaction(sessions) as session:
         operations.progress(session, run.operation_id, run.attempt)
-        if run.tally.counts["added"]:
-            _carry_labels(session, run.dataset)
         findings.replace(session, run.dataset, "sync", findings.of_sync(run.dataset, run.tally))
         session.execute(update(Dataset).where(Dataset.id == run.dataset.id).values(synced_at=now()))
     return run.tally.counts
 
 
-def _carry_labels(session: Session, dataset: Dataset) -> None:
-    """An image that was labelled by hand and then renamed in the bucket keeps its label. What its folder or a
-    label file says goes by its name.
-    """
-    gone = aliased(Image)
-    same = (gone.dataset_id == Image.dataset_id, gone.etag == Image.etag, gone.size == Image.size)
-    by_hand = (gone.state == "deleted", gone.label_source != folders.SOURCE, gone.label_file.is_(None))
-    moved = session.execute(
-        select(Image, gone)
-        .join(gone, and_(*same, *by_hand))
-        .where(Image.dataset_id == dataset.id, Image.state == "present", Image.label_source.is_(None))
-    ).all()
-    for image, former in moved:
-        apply(
-            session,
-            image,
-            label_of(former),
-            source=former.label_source or folders.SOURCE,
-            author=former.labelled_by,
-            at=former.labelled_at,
-            skipped=former.skipped,
-        )
+def _carry_labels(sessions: SessionFactory, run: _Run) -> None:
+    with sessions() as session:
+        found = renaming.pairs(session, run.dataset)
+    for start in range(0, len(found), BATCH // 2):
+        with transaction(sessions) as session:
+            operations.progress(session, run.operation_id, run.attempt)
+            renaming.carry(session, found[start : start + BATCH // 2])

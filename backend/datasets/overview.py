@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.datasets import similar
+from backend.datasets import similar, text
 from backend.datasets.findings import Found
 from backend.datasets.tables import Dataset, Image
 from backend.datasets.types import has_classes
@@ -27,20 +27,22 @@ _OTHER_SIDES = {"val", "valid", "validation", "test", "testing"}
 
 
 def overview(session: Session, dataset: Dataset) -> list[Found]:
-    """Findings about images that are alike and, where labels are classes, about the classes."""
+    """Findings about images that are alike, and about the classes, or where labels are text about regions."""
     rows = session.execute(
-        select(Image.key, Image.label, Image.content_hash, Image.perceptual_hash)
+        select(Image.key, Image.label, Image.content_hash, Image.perceptual_hash, Image.skipped)
         .where(Image.dataset_id == dataset.id, Image.state == "present", Image.usable)
         .order_by(Image.key)
     ).all()
     found = _alike(rows)
-    if has_classes(dataset.type):
+    if not has_classes(dataset.type):
+        found += text.overview(session, dataset)
+    else:
         unlabelled = session.scalar(
             select(func.count())
             .select_from(Image)
             .where(Image.dataset_id == dataset.id, Image.state == "present", Image.label.is_(None))
         )
-        labels = Counter(row.label for row in rows if row.label is not None)
+        labels = Counter(row.label for row in rows if row.label is not None and not row.skipped)
         found += _numbers(labels, unlabelled or 0) + _names(labels)
     return found
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, cast, exists, func, literal_column, select
+from sqlalchemy import Integer, cast, exists, func, literal_column, select, union
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.datasets import findings
 from backend.datasets.operations import ACTIVE
-from backend.datasets.tables import LABELLED, Dataset, Finding, Image, Operation
+from backend.datasets.tables import LABELLED, OTHER_SIZE, TRAINABLE, Dataset, Finding, Image, Operation
 from backend.db import SessionFactory, transaction
 from backend.errors import BucketMissing, InUse, InvalidRequest, NameTaken, NotFound, WrongState
 from backend.names import check_name
@@ -27,8 +27,8 @@ STALE = Image.checked_etag.is_(None) | (Image.checked_etag != Image.etag)
 CONDITIONS = {
     "labelled": LABELLED,
     "unlabelled": ~LABELLED,
-    "usable": LABELLED & Image.usable,
-    "kept_out": ~STALE & ~Image.usable,
+    "usable": TRAINABLE,
+    "kept_out": ~STALE & (~Image.usable | OTHER_SIZE),
     "unchecked": STALE,
     "skipped": Image.skipped,
     "deleted": literal_column("images.state = 'deleted'"),  # its index is not found by a bound value
@@ -248,8 +248,8 @@ def list_findings(
 
 def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
     """The numbers of a dataset: `images` (present ones), `labelled`, `unlabelled`, `usable` (would train:
-    labelled and without an error), `unchecked`, `deleted` (tombstones), `classes` (label, images, usable),
-    `findings` (see `findings.counts`), `synced_at`, `checked_at`.
+    labelled, not skipped, without an error), `unchecked`, `deleted` (tombstones), `classes` (label, images,
+    usable), `findings` (see `findings.counts`), `synced_at`, `checked_at`.
     """
     own = Image.dataset_id == dataset.id
     rows = session.execute(
@@ -263,14 +263,21 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
         .group_by(Image.usable)
     ).all()
     unchecked = select(func.count()).where(own, Image.state == "present", STALE)
-    named = sorted((row[1], row[2], row[3]) for row in rows if row[0] == "present" and row[1] is not None)
+    kept_out = _usable_but_kept_out(session, dataset)
+    named = sorted(
+        (row[1], row[2], row[3] - kept_out.get(row[1], 0))
+        for row in rows
+        if row[0] == "present" and row[1] is not None
+    )
     total = sum(row[2] for row in rows if row[0] == "present")
     labelled = sum(row[1] for row in named) + sum(row[1] for row in texts)
     return {
         "images": total,
         "labelled": labelled,
         "unlabelled": total - labelled,
-        "usable": sum(row[2] for row in named) + sum(row[1] for row in texts if row[0]),
+        "usable": sum(row[2] for row in named)
+        + sum(row[1] for row in texts if row[0])
+        - kept_out.get(None, 0),
         "unchecked": session.scalar(unchecked) or 0,
         "deleted": sum(row[2] for row in rows if row[0] == "deleted"),
         "classes": [{"label": label, "images": number, "usable": usable} for label, number, usable in named],
@@ -278,6 +285,16 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
         "synced_at": dataset.synced_at,
         "checked_at": dataset.checked_at,
     }
+
+
+def _usable_but_kept_out(session: Session, dataset: Dataset) -> dict[str | None, int]:
+    """How many labelled images with sound bytes stay out of training, by class (None: text). They are few,
+    and each kind has an index of its own.
+    """
+    own = (Image.dataset_id == dataset.id, Image.state == "present", Image.usable, LABELLED)
+    ids = [select(Image.id).where(*own, which) for which in (Image.skipped, OTHER_SIZE)]
+    chosen = select(Image.label, func.count()).where(Image.id.in_(union(*ids))).group_by(Image.label)
+    return {row[0]: row[1] for row in session.execute(chosen)}
 
 
 def _page(limit: int) -> int:

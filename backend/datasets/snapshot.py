@@ -51,7 +51,8 @@ def freeze(
     trained: Set[str] = frozenset(),
 ) -> Snapshot:
     """The usable, present images that have one of the labels; all labels when none is named. Of a dataset of
-    text those whose regions are known, if only that there are none; regions are cut off at the image's edge.
+    text those whose regions are known, if only that there are none, and are about an image of this size;
+    regions are cut off at the image's edge.
 
     `trained` has the content hashes of images that a model has learned from which training goes on from:
     they and their copies stay on the side of training, so that the other sides are new to that model.
@@ -64,6 +65,7 @@ def freeze(
         wanted = _choose(dataset, rows, labels)
         rows = [row for row in rows if row.label in wanted]
     else:
+        rows = [row for row in rows if not text.misfit(row)]
         _require_text(dataset, rows, labels)
     rows = sorted(rows, key=lambda row: row.key.encode())
     groups = group_names([row.content_hash for row in rows], [row.perceptual_hash for row in rows])
@@ -147,6 +149,8 @@ def _rows(session: Session, dataset: Dataset) -> Sequence[Any]:
             Image.size,
             Image.label,
             Image.regions,
+            Image.regions_width,
+            Image.regions_height,
             Image.content_hash,
             Image.perceptual_hash,
             Image.width,

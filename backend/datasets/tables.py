@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, func, text, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from backend.db import Base, KeyText, now
@@ -43,7 +43,8 @@ class Image(Base):
     `plugins.regions`; an empty list is an image without text), where it came from, who said it and when;
     `label_file` is the key of the label file in the bucket that says it, if one does. The label is changed by
     `labels.store` and by sync only. `skipped` images were skipped by a person who labels: they
-    stay out of training.
+    stay out of training. `regions_width` and `regions_height` are the pixels of the image that the regions
+    are about, null until they are known: a file may speak of another size, and the object may change.
 
     `state` is `present`, or `deleted` (the object has left the bucket; its label is kept as a tombstone).
     What `check` found is valid for `checked_etag`; when the object changes, the etags differ and it is read
@@ -65,6 +66,12 @@ class Image(Base):
             **_where("checked_etag IS NULL OR checked_etag != etag"),
         ),
         Index("ix_images_regions", "dataset_id", "state", "label", "usable", **_where("regions IS NOT NULL")),
+        Index(
+            "ix_images_other_size",
+            "dataset_id",
+            "key",
+            **_where("regions_width != width OR regions_height != height"),
+        ),
         Index("ix_images_skipped", "dataset_id", "key", **_where("skipped = 1", "skipped")),
         Index("ix_images_deleted", "dataset_id", "key", **_where("state = 'deleted'")),
     )
@@ -77,6 +84,8 @@ class Image(Base):
     state: Mapped[str] = mapped_column(String(10), default="present")
     label: Mapped[str | None] = mapped_column(String(500))
     regions: Mapped[list[dict[str, Any]] | None]
+    regions_width: Mapped[int | None]
+    regions_height: Mapped[int | None]
     label_source: Mapped[str | None] = mapped_column(String(20))
     label_file: Mapped[str | None] = mapped_column(KeyText)
     labelled_by: Mapped[str] = mapped_column(String(200), default="")
@@ -90,9 +99,18 @@ class Image(Base):
     content_hash: Mapped[str | None] = mapped_column(String(64))
     perceptual_hash: Mapped[str | None] = mapped_column(String(64))
 
+    @property
+    def regions_size(self) -> tuple[int, int]:
+        """Width and height in whose pixels the regions are written, 0 where they are not known."""
+        return self.regions_width or self.width or 0, self.regions_height or self.height or 0
+
 
 LABELLED = Image.label.is_not(None) | Image.regions.is_not(None)
 """The images of which something is known, if only that there is no text on them."""
+OTHER_SIZE = (Image.regions_width != Image.width) | (Image.regions_height != Image.height)
+"""The images whose regions are about an image of another size: they stay out of training."""
+TRAINABLE = LABELLED & Image.usable & Image.skipped.is_(False) & func.coalesce(~OTHER_SIZE, true())
+"""The images that are trained on, by what one image tells."""
 
 
 class Finding(Base):

@@ -237,9 +237,8 @@ def _item(runtime: Runtime, dataset: Dataset, image: Image, expires: Any) -> dic
         "meta": {META: image.id, "etag": image.etag},
     }
     if label is not None:
-        result = labeling_of(dataset).result_from_label(
-            label, width=image.width or 0, height=image.height or 0
-        )
+        width, height = image.regions_size  # Label Studio counts in percent
+        result = labeling_of(dataset).result_from_label(label, width=width, height=height)
         # The import id marks it as ours; without the flag Label Studio takes it for ground truth.
         item["annotations"] = [{"id": image.id, "ground_truth": False, "result": result}]
     return item

@@ -127,8 +127,9 @@ def _bring(
             studio.delete_annotation(entry["id"])
         return "", ""
     image, labeling = stale.image, plugins.load(plugin_for(dataset.type).labeling)
+    width, height = image.regions_size
     try:
-        result = labeling.result_from_label(stale.label, width=image.width or 0, height=image.height or 0)
+        result = labeling.result_from_label(stale.label, width=width, height=height)
     except PluginError:
         return _LATER, stale.item.sent_at
     if ours:

@@ -168,6 +168,8 @@ def _points(found: dict[str, Any], attributes: dict[str, Any]) -> tuple[str, tup
     if not isinstance(outline, list):
         raise Refused("its outline is no list of polygons")
     polygons = [_polygon(each) for each in outline]
+    if not any(map(area, polygons)):
+        raise Refused("its outline has no area")
     if len(polygons) == 1:
         points = polygons[0]
         return ("rectangle" if rectangle(points) else "polygon"), points, ""

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from typing import Any
 
-from backend.labels.jsonfile import Refused, number, text_of, value_of
+from backend.labels.jsonfile import MAX_BYTES, Refused, number, text_of, value_of
+from backend.labels.names import guarded
 from backend.labels.records import MAX_REGIONS, Entry, Problem, Records, Sized
 from plugins.boxes import Rectangle, corners, rectangle, rounded, upright
 from plugins.contract import Label, Point, Region
@@ -26,6 +27,8 @@ _TURNED = ("x", "y", "box_width", "box_height", "rotation")
 _NONE, _EMPTY = "none", "no_regions"  # in the column `shape`: no text yet; an image without regions
 
 Row = Mapping[str, str]
+
+csv.field_size_limit(MAX_BYTES)  # of a whole file: a polygon of many corners has more than Python's 128 KiB
 
 
 def read(data: bytes, *, text: bool) -> Records:
@@ -75,9 +78,9 @@ def write(images: Iterable[Sized], *, text: bool) -> Iterator[bytes]:
     yield _line(_REGIONS if text else ("image", "label"))
     for one in images:
         if not text:
-            yield _line((one.name, one.label.name or ""))
+            yield _line((guarded(one.name), one.label.name or ""))
             continue
-        size = (one.name, str(one.width), str(one.height))
+        size = (guarded(one.name), str(one.width), str(one.height))
         if not one.label.regions:
             yield _line((*size, "", "", _EMPTY, "", "", "", "", ""))
         for region in one.label.regions:

@@ -15,6 +15,7 @@ from backend.datasets.types import plugin_for
 from backend.db import SessionFactory
 from backend.errors import InvalidRequest
 from backend.labels import coco, csv, files, label_studio, ppocrlabel, store, voc
+from backend.labels.names import key_of, written
 from backend.labels.records import Sized
 from backend.storepaths import format_path
 from plugins import registry as plugins
@@ -61,8 +62,8 @@ def write(sessions: SessionFactory, dataset: Dataset, format_: str) -> Iterator[
     with sessions() as session:
         images = _sized(files.rows(session, dataset), dataset.prefix)
         if format_ == "label-studio":
-            address = format_path(dataset.bucket, dataset.prefix)
-            yield from label_studio.write(images, plugins.load(plugin.labeling), address)
+            address = format_path(dataset.bucket, "")
+            yield from label_studio.write(images, plugins.load(plugin.labeling), address, dataset.prefix)
         elif format_ == "coco":
             yield from coco.write(images)
         elif format_ == "csv":
@@ -70,25 +71,26 @@ def write(sessions: SessionFactory, dataset: Dataset, format_: str) -> Iterator[
         elif format_ == "ppocrlabel":
             yield from ppocrlabel.write((one.name, one.label) for one in images)
         else:
-            yield from _zipped(images)
+            yield from _zipped(images, dataset.prefix)
 
 
 def _sized(images: Iterable[Image], prefix: str) -> Iterator[Sized]:
     for image in images:
         label = store.label_of(image) or Label()
-        yield Sized(image.key.removeprefix(prefix), label, image.width or 0, image.height or 0)
+        yield Sized(written(image.key, prefix), label, *image.regions_size)
 
 
-def _zipped(images: Iterable[Sized]) -> Iterator[bytes]:
+def _zipped(images: Iterable[Sized], prefix: str) -> Iterator[bytes]:
+    """Each file where its image lies below the prefix."""
     taken: set[str] = set()
     with TemporaryFile() as file:
         with ZipFile(file, "w", ZIP_DEFLATED) as archive:
             for one in images:
-                name = str(PurePosixPath(one.name).with_suffix(".xml"))
-                name = f"{one.name}.xml" if name in taken else name  # a.jpg beside a.png
+                image = key_of(one.name, prefix).removeprefix(prefix)
+                name = str(PurePosixPath(image).with_suffix(".xml"))
+                name = f"{image}.xml" if name in taken else name  # a.jpg beside a.png
                 taken.add(name)
-                written = voc.write(one.name, one.label, width=one.width, height=one.height)
-                archive.writestr(name, written)
+                archive.writestr(name, voc.write(one.name, one.label, width=one.width, height=one.height))
         file.seek(0)
         while chunk := file.read(_CHUNK):
             yield chunk

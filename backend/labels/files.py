@@ -134,8 +134,8 @@ class Import:
         """One batch."""
         for record in records:
             key, reason = self._names.find(record.name) if record.name else ("", "")
-            self.named.add(key)
             if isinstance(record, Problem):
+                self.named.add(key)
                 self.whole = self.whole and bool(record.name)
                 self._leave_out(record.line, record.reason, key)
             elif reason:
@@ -164,6 +164,10 @@ class Import:
         image = session.scalars(
             select(Image).where(Image.dataset_id == self._dataset.id, Image.key == key)
         ).one()
+        if reason := self._about_another(entry, image):
+            self._leave_out(entry.line, reason, key)  # and what this file said of the image before goes
+            return
+        self.named.add(key)
         label, complaint = self._fitting(entry, image)
         if complaint:
             self._leave_out(entry.line, complaint, key)
@@ -180,6 +184,8 @@ class Import:
             changed = store.apply(
                 session, image, label, source=self._source, author=entry.by, at=at, file=self._key
             )
+            if self._text and entry.width and entry.height:
+                store.about_size(image, entry.width, entry.height)
             self.counts["changed" if changed else "same"] += 1
 
     def _wins(self, entry: Entry, image: Image) -> bool:
@@ -191,6 +197,13 @@ class Import:
             return at >= image.labelled_at or (self._key != "" and image.label_file == self._key)
         return sources.wins(self._source, image.label_source)
 
+    def _about_another(self, entry: Entry, image: Image) -> str:
+        """Why its regions are not of this image; empty where they may be, or the size is not known yet."""
+        if not (self._text and entry.width and image.width):
+            return ""
+        told, real = f"{entry.width} x {entry.height}", f"{image.width} x {image.height}"
+        return "" if told == real else f"it is about an image of {told} pixels, and the image has {real}"
+
     def _fitting(self, entry: Entry, image: Image) -> tuple[Label, str]:
         """The label as the image can have it, or why it cannot."""
         label = entry.label
@@ -201,13 +214,13 @@ class Import:
             return Label(name), ""
         if not (image.width and image.height):
             return label, ""
-        if entry.width and (entry.width, entry.height) != (image.width, image.height):
-            told, real = f"{entry.width} x {entry.height}", f"{image.width} x {image.height}"
-            return label, f"it is about an image of {told} pixels, and the image has {real}"
         cut = [clamp(region, image.width, image.height) for region in label.regions]
+        inside = tuple(region for region, _ in cut if has_area(region))
+        if label.regions and not inside:
+            return label, f"none of its {len(cut):,} regions lies inside of the image"
         if any(outside for _, outside in cut):
             self._note("region_outside", entry.line, "a region lies outside of the image", image.key)
-        return replace(label, regions=tuple(region for region, _ in cut if has_area(region))), ""
+        return replace(label, regions=inside), ""
 
     def _leave_out(self, line: int, reason: str, key: str = "") -> None:
         self.counts["left_out"] += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from backend.labels import json_min
 from backend.labels.jsonfile import Refused, array, number, text_of
-from backend.labels.names import is_image_name
+from backend.labels.names import is_image_name, key_of
 from backend.labels.records import MAX_REGIONS, Entry, Problem, Records, Sized
 from plugins.contract import Label, Labeling, PluginError
 
@@ -34,8 +34,9 @@ def read(data: bytes, labeling: Labeling, *, text: bool) -> Records:
             yield Problem(line, str(error), _name(item))
 
 
-def write(images: Iterable[Sized], labeling: Labeling, address: str) -> Iterator[bytes]:
-    """The file in pieces; `address` is what comes before an image's name in its address (s3://BUCKET/).
+def write(images: Iterable[Sized], labeling: Labeling, address: str, prefix: str = "") -> Iterator[bytes]:
+    """The file in pieces; `address` is what comes before an image's key in its address (s3://BUCKET/), and
+    `prefix` what comes before its name in its key.
 
     Raises `PluginError` where a plugin needs an image's size and it is not known.
     """
@@ -46,7 +47,7 @@ def write(images: Iterable[Sized], labeling: Labeling, address: str) -> Iterator
         except PluginError as error:
             raise PluginError(error.code, f"{one.name}: {error}") from None
         item = {
-            "data": {"image": address + one.name, "key": one.name},
+            "data": {"image": address + key_of(one.name, prefix), "key": one.name},
             "annotations": [{"ground_truth": False, "was_cancelled": False, "result": result}],
             "meta": {"width": one.width, "height": one.height},
         }

@@ -60,7 +60,9 @@ def _line(line: bytes, number: int) -> Records:
             regions.append(_region(entry, place))
         except _Refused as error:
             yield Problem(number, f"region {place}: {error}", name)
-    yield Entry(name, Label(regions=tuple(regions)), number)
+    # Without any of its regions it would say that there is no text.
+    if regions or not found:
+        yield Entry(name, Label(regions=tuple(regions)), number)
 
 
 def _parse(line: bytes) -> tuple[str, list[Any]]:

@@ -63,6 +63,13 @@ def apply(
     return True
 
 
+def about_size(image: Image, width: int | None, height: int | None) -> None:
+    """Note the pixels of the image that the label's regions are about, where their source tells. Without this
+    they are about the image as it was when they came, or as it is first seen after that.
+    """
+    image.regions_width, image.regions_height = width, height
+
+
 def withdraw(session: Session, dataset: Dataset, image: Image) -> None:
     """Take away the label that a file of the bucket gave, for it says it no more: what others have said
     counts again. Written into the history as `file_removed`.
@@ -113,7 +120,10 @@ def _change(image: Image, before: dict[str, Any] | None, source: str, **more: An
 
 def _set(image: Image, label: Label | None, source: str, skipped: bool) -> None:
     image.label = None if label is None else label.name
-    image.regions = None if label is None or label.name is not None else [to_json(r) for r in label.regions]
+    regions = None if label is None or label.name is not None else [to_json(r) for r in label.regions]
+    if regions != image.regions:  # said again they are about the same image as before
+        image.regions_width, image.regions_height = (image.width, image.height) if regions else (None, None)
+    image.regions = regions
     image.skipped = skipped
     image.label_source = source if label is not None or skipped else None
 

@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, ParseError, SubElement, TreeBuilder, 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser
 
+from backend.labels.names import guarded
 from backend.labels.records import MAX_REGIONS, Entry, Problem, Records
 from plugins.boxes import Rectangle, bounds, corners, is_upright, rectangle, rounded, upright
 from plugins.contract import Label, Point, Region
@@ -81,7 +82,9 @@ def read(data: bytes, *, text: bool) -> Records:
             regions.append(_region(element, number))
         except _Refused as error:
             yield Problem(builder.lines[element], str(error), name)
-    yield Entry(name, Label(regions=tuple(regions)), width=width, height=height)
+    # Without any of its regions it would say that there is no text.
+    if regions or not objects:
+        yield Entry(name, Label(regions=tuple(regions)), width=width, height=height)
 
 
 def write(name: str, label: Label, *, width: int, height: int) -> bytes:
@@ -89,7 +92,7 @@ def write(name: str, label: Label, *, width: int, height: int) -> bytes:
     own, which other programs skip.
     """
     root = Element("annotation")
-    SubElement(root, "filename").text = _clean(name)
+    SubElement(root, "filename").text = _clean(guarded(name))
     size = SubElement(root, "size")
     for tag, value in (("width", width), ("height", height), ("depth", 3)):
         SubElement(size, tag).text = str(value)

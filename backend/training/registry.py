@@ -156,7 +156,12 @@ def _choose_labels(session: Session, dataset: Dataset, wanted: Sequence[str]) ->
     present = set(
         session.scalars(
             select(Image.label)
-            .where(Image.dataset_id == dataset.id, Image.state == "present", Image.label.is_not(None))
+            .where(
+                Image.dataset_id == dataset.id,
+                Image.state == "present",
+                Image.label.is_not(None),
+                Image.skipped.is_(False),
+            )
             .distinct()
         )
     )

@@ -126,6 +126,15 @@ def place(sessions: SessionFactory, store: ObjectStore, connection: StorageConne
     return Place(sessions, store, dataset)
 
 
+@pytest.fixture
+def texts(place: Place) -> Place:
+    """The same as a dataset of text."""
+    with transaction(place.sessions) as session:
+        place.dataset = session.merge(place.dataset)
+        place.dataset.type = "ocr"
+    return place
+
+
 Draw = Callable[..., bytes]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select, update
 
-from backend.datasets import index, operations
+from backend.datasets import index, operations, renaming
 from backend.datasets.listing import SAMPLES
 from backend.datasets.seen import Seen
 from backend.datasets.tables import Dataset, Finding, Image, Operation
@@ -121,6 +121,46 @@ def test_an_image_labelled_by_hand_keeps_its_label_when_it_is_renamed(place: Pla
     images = place.images()
     assert (images["renamed.jpg"].label, images["renamed.jpg"].label_source) == ("dog", "label_studio")
     assert images["new.jpg"].label is None
+
+
+def test_more_renamed_images_than_one_batch_keep_their_labels(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "BATCH", 4)
+    for number in range(7):
+        place.put(f"{number}.jpg", b"image %d" % number)
+    place.sync()
+    with transaction(place.sessions) as session:
+        for name, image in place.images().items():
+            row = session.merge(image)
+            row.label, row.label_source = f"class {name}", "label_studio"
+    place.drop(*(f"{number}.jpg" for number in range(7)))
+    for number in range(7):
+        place.put(f"new {number}.jpg", b"image %d" % number)
+    place.sync()
+    images = place.images()
+    assert [images[f"new {number}.jpg"].label for number in range(7)] == [
+        f"class {number}.jpg" for number in range(7)
+    ]
+
+
+def test_a_label_given_while_a_sync_looks_for_renamed_images_stays(place: Place) -> None:
+    place.put("1.jpg", b"the same bytes")
+    place.sync()
+    with transaction(place.sessions) as session:
+        session.execute(update(Image).values(label="dog", label_source="label_studio"))
+        new = Image(dataset_id=place.dataset.id, key="new", etag=place.images()["1.jpg"].etag, size=14)
+        session.add(new)
+        session.execute(update(Image).where(Image.key != "new").values(state="deleted"))
+    with place.sessions() as session:
+        found = renaming.pairs(session, place.dataset)
+    assert len(found) == 1
+    with transaction(place.sessions) as session:
+        session.execute(update(Image).where(Image.key == "new").values(label="cat", label_source="csv"))
+        renaming.carry(session, found)
+    with place.sessions() as session:
+        assert session.get_one(Image, new.id).label == "cat"
+        assert renaming.pairs(session, place.dataset) == []
 
 
 def test_what_is_no_image_is_counted_and_named(place: Place) -> None:

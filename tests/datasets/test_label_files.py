@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
+from zipfile import ZipFile
 
 import pytest
 from sqlalchemy import select
@@ -10,7 +12,7 @@ from sqlalchemy import select
 from backend.datasets import operations, registry
 from backend.datasets.operations import AttemptRefused
 from backend.db import transaction
-from backend.labels import bucket, files, store
+from backend.labels import bucket, exporting, files, store
 from backend.labels.tables import LabelChange
 from plugins.contract import Label, Region
 from tests.datasets.conftest import Draw, Place
@@ -23,14 +25,6 @@ def xml(text: str, filename: str = "else.jpg", size: str = "") -> bytes:
         f"<annotation><filename>{filename}</filename>{size}<object><name>{text}</name><bndbox>"
         "<xmin>4</xmin><ymin>5</ymin><xmax>40</xmax><ymax>20</ymax></bndbox></object></annotation>"
     ).encode()
-
-
-@pytest.fixture
-def texts(place: Place) -> Place:
-    with transaction(place.sessions) as session:
-        place.dataset = session.merge(place.dataset)
-        place.dataset.type = "ocr"
-    return place
 
 
 def read(place: Place) -> dict[str, int]:
@@ -338,6 +332,51 @@ def test_a_late_attempt_writes_nothing(texts: Place, draw: Draw) -> None:
     with pytest.raises(AttemptRefused):
         bucket.read_all(texts.sessions, texts.store, texts.dataset, operation, met=1)
     assert label(texts, "x.jpg") is None
+
+
+def test_a_label_of_which_nothing_lies_inside_of_the_image_is_not_taken_for_no_text(
+    texts: Place, draw: Draw
+) -> None:
+    texts.put("x.jpg", draw(1))
+    texts.sync()
+    texts.check()
+    texts.put("x.xml", xml("far off").replace(b">4<", b">400<").replace(b">40<", b">440<"))
+    assert read(texts)["labels_left_out"] == 1
+    assert label(texts, "x.jpg") is None
+    (message,) = texts.messages("label_left_out")
+    assert "none of its 1 regions lies inside" in message
+
+
+@pytest.mark.parametrize("format_", ["label-studio", "coco", "csv", "ppocrlabel"])
+def test_an_export_gives_each_label_back_to_its_own_image_whatever_it_is_called(
+    texts: Place, draw: Draw, format_: str
+) -> None:
+    named = ["x.jpg", f"{texts.prefix}x.jpg", " c.jpg"]
+    for number, name in enumerate(named):
+        texts.put(name, draw(number))
+    texts.sync()
+    texts.check()
+    with transaction(texts.sessions) as session:
+        for name, image in texts.images().items():
+            said = Label(regions=(Region(BOX, name),))
+            store.apply(session, session.merge(image), said, source="csv")
+    data = b"".join(exporting.write(texts.sessions, texts.dataset, format_))
+    with transaction(texts.sessions) as session:
+        for image in texts.images().values():
+            store.apply(session, session.merge(image), None, source="csv")
+    counts = files.import_file(texts.sessions, texts.dataset, "export", data, format_)
+    assert (counts["changed"], counts["left_out"]) == (3, 0)
+    assert {name: text(texts, name) for name in texts.images()} == {name: name for name in named}
+
+
+def test_a_zip_of_voc_files_has_each_where_its_image_lies_below_the_prefix(texts: Place, draw: Draw) -> None:
+    for name in ("x.jpg", f"{texts.prefix}x.jpg"):
+        texts.put(name, draw(1))
+        texts.put(name.replace("jpg", "xml"), xml("one"))
+    read(texts)
+    data = b"".join(exporting.write(texts.sessions, texts.dataset, "voc"))
+    with ZipFile(BytesIO(data)) as archive:
+        assert sorted(archive.namelist()) == sorted(["x.xml", f"{texts.prefix}x.xml"])
 
 
 def test_images_with_regions_count_as_labelled_also_those_without_text(texts: Place, draw: Draw) -> None:

@@ -18,9 +18,11 @@ from backend.errors import (
     StorageUnreachable,
     WrongState,
 )
+from backend.labels import store as labels
 from backend.storage import ObjectStore, StoreAddress
 from backend.training.tables import TrainingTask
 from backend.workspaces.tables import StorageConnection, Workspace
+from plugins.contract import Label
 from tests.datasets.conftest import BUCKET, Draw, Place
 
 TYPES = ("classification", "ocr")
@@ -178,6 +180,27 @@ def test_the_numbers_of_a_dataset(place: Place, draw: Draw) -> None:
     assert [entry["severity"] for entry in after["findings"]] == ["error", "warning", "note"]
     assert after["synced_at"] is not None
     assert after["checked_at"] is not None
+
+
+def test_skipped_images_are_not_usable(place: Place, draw: Draw) -> None:
+    for number, name in enumerate(("cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg")):
+        place.put(name, draw(number))
+    place.sync()
+    with transaction(place.sessions) as session:
+        for name in ("cat/1.jpg", "dog/1.jpg", "dog/2.jpg"):
+            image = session.merge(place.images()[name])
+            labels.apply(session, image, Label(image.label), source="label_studio", skipped=True)
+    place.check()
+    with place.sessions() as session:
+        numbers = registry.summary(session, place.dataset)
+        usable = registry.images(session, place.dataset, condition="usable")
+    assert (numbers["labelled"], numbers["usable"]) == (4, 1)
+    assert numbers["classes"] == [
+        {"label": "cat", "images": 2, "usable": 1},
+        {"label": "dog", "images": 2, "usable": 0},
+    ]
+    assert [image.key.removeprefix(place.prefix) for image in usable] == ["cat/2.jpg"]
+    assert place.messages("single_class") == ["every usable image is labelled 'cat'"]
 
 
 def test_images_are_listed_by_pages_and_filters(place: Place) -> None:

@@ -69,6 +69,11 @@ def test_a_bad_region_does_not_take_the_others_with_it(points: bytes) -> None:
     assert len(entry.label.regions) == 1
 
 
+def test_a_line_whose_every_region_is_refused_does_not_say_that_there_is_no_text() -> None:
+    (record,) = records(b'a.jpg\t[{"transcription": "b", "points": null}]')
+    assert isinstance(record, Problem)
+
+
 coordinates = st.tuples(st.floats(0, 5000), st.floats(0, 5000))
 regions = st.builds(
     Region,

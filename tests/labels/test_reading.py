@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backend.labels import coco, csv, label_studio
-from backend.labels.names import Names
+from backend.labels.names import Names, guarded, key_of, written
 from backend.labels.records import Entry, Problem
 from plugins.classification import labeling as classes
 from plugins.ocr import labeling as texts
@@ -194,6 +194,8 @@ def test_a_turned_box_of_cvat_is_turned_about_its_centre() -> None:
         ({"bbox": [True, 2, 3, 5]}, "not four numbers"),
         ({"segmentation": {"counts": "x"}}, "run-length encoded, which is not read, and its bbox is not"),
         ({"segmentation": "x"}, "no list of polygons"),
+        ({"segmentation": [[5, 5, 5, 5, 5, 5]]}, "its outline has no area"),
+        ({"segmentation": [[5, 5, 5, 5, 5, 5], [5, 5, 5, 5, 5, 5]]}, "its outline has no area"),
         ({"segmentation": [[1, 2, 3]]}, "3 or more pairs"),
         ({"segmentation": [[1, 2, 3, 4, 5, 6], [7]]}, "3 or more pairs"),
         ({"segmentation": [["a"] * 6]}, "3 or more pairs"),
@@ -260,7 +262,7 @@ def test_a_csv_is_read_by_its_columns_names_whatever_the_delimiter() -> None:
         (b"image,label\n\n,cat\n", 3, "names no image"),
         (b"image,label\na.jpg,\n", 2, "names no class"),
         (b"image,label\na.jpg,x\na.jpg,y\n", 2, "names 2"),
-        (b'image,label\na.jpg,"' + b"x" * 200_000 + b'"\n', 2, "field larger"),
+        (b'image,label\n"a.jpg,cat\nb.jpg,dog\n', 2, "is not read from here on"),
     ],
 )
 def test_what_a_csv_cannot_say_is_refused_with_its_line(data: bytes, line: int, reason: str) -> None:
@@ -286,6 +288,14 @@ def test_a_csv_region_without_a_place_is_refused(columns: str, values: str, reas
     assert reason in _problem(csv.read(data, text=True)).reason
 
 
+def test_a_polygon_of_many_corners_takes_no_rows_of_a_csv_with_it() -> None:
+    points = [[x / 4, x % 7] for x in range(20_000)]
+    rows = f'image,text,points\na.jpg,long,"{points}"\nb.jpg,short,"[[0,0],[9,0],[9,9]]"\n'
+    assert len(str(points)) > 131_072  # from where Python's own reader refuses
+    entries = list(csv.read(rows.encode(), text=True))
+    assert [entry.name for entry in _entries(entries)] == ["a.jpg", "b.jpg"] and len(entries) == 2
+
+
 NAMES = Names("b", "p/", ["p/cat/1.jpg", "p/dog/1.jpg", "p/dog/2.jpg", "p/x y.jpg"])
 
 
@@ -309,3 +319,44 @@ NAMES = Names("b", "p/", ["p/cat/1.jpg", "p/dog/1.jpg", "p/dog/2.jpg", "p/x y.jp
 )
 def test_an_image_is_found_by_its_name_if_only_one_is_meant(name: str, key: str) -> None:
     assert NAMES.find(name)[0] == key
+
+
+KEYS = [
+    "p/x.jpg",
+    "p/p/x.jpg",
+    "p/p/p/x.jpg",
+    "p/a\\b.jpg",
+    "p/ a.jpg",
+    "p/a.jpg",
+    "p/c/ a\\b.jpg",
+    "p//x.jpg",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_image_is_found_by_its_key_and_by_what_an_export_calls_it(key: str) -> None:
+    names = Names("b", "p/", KEYS)
+    name = written(key, "p/")
+    for told in (
+        key,
+        name,
+        guarded(name),
+        guarded(name).strip(),
+        f"s3://b/{key}",
+        f"s3://b/{key_of(name, 'p/')}",
+    ):
+        assert names.find(told) == (key, "")
+
+
+def test_of_many_images_of_one_file_name_the_one_in_the_most_alike_folders_is_found() -> None:
+    keys = [f"p/{a}/{b}/img.jpg" for a in range(40) for b in range(40)]
+    names = Names("b", "p/", keys)
+    for key in keys:
+        assert names.find(f"C:\\mine\\{key[2:]}") == (key, "")
+    assert names.find("elsewhere/39/img.jpg") == (
+        "",
+        "40 images of the dataset are called like it; name it with its folder",
+    )
+    assert names.find("elsewhere/img.jpg")[1].startswith("1,600 images")
+    assert names.find("p/40/0/img.jpg")[1].startswith("40 images"), "of whatever folder around 0"
+    assert Names("b", "", ["a/img.jpg", "img.jpg"]).find("x/a/img.jpg") == ("a/img.jpg", "")

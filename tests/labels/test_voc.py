@@ -78,6 +78,11 @@ def test_an_object_that_cannot_be_taken_is_named_by_its_line(place: str, reason:
     assert [region.text for region in entry.label.regions] == ["good"]
 
 
+def test_a_file_whose_every_object_is_refused_does_not_say_that_there_is_no_text() -> None:
+    record = only(xml(thing("bad", BOX.replace("326", "72"))))
+    assert isinstance(record, Problem)
+
+
 BOMB = b'<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotation>&c;</annotation>'
 FILE = b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><annotation>&b;</annotation>'
 

@@ -51,6 +51,16 @@ def test_labels_can_be_chosen(session: Session, dataset: Dataset) -> None:
     assert task.labels == ["bolt", "pin"]
 
 
+def test_a_class_of_which_every_image_was_skipped_is_refused_at_once(
+    session: Session, dataset: Dataset
+) -> None:
+    session.add(Image(dataset_id=dataset.id, key="parts/p.jpg", etag="e", size=1, label="pin", skipped=True))
+    session.flush()
+    assert tasks.create(session, dataset, REQUEST, CPU).labels == ["bolt", "nut"]
+    with pytest.raises(NotEnoughData, match="no images labelled 'pin'"):
+        tasks.create(session, dataset, replace(REQUEST, name="second", labels=["pin", "bolt"]), CPU)
+
+
 @pytest.mark.parametrize(
     "change, refusal, sentence",
     [
