@@ -23,10 +23,11 @@ from backend.datasets.types import has_classes
 from backend.db import now, transaction
 from backend.errors import AppError, NotFound
 from backend.label_studio import registry
+from backend.label_studio.adopting import image_id_of
 from backend.label_studio.client import LabelStudio, connect, stamp
 from backend.label_studio.following import follow
 from backend.label_studio.opinions import Opinion, inside, of_ours, opinion_of
-from backend.label_studio.publishing import image_id_of, labeling_of
+from backend.label_studio.publishing import labeling_of
 from backend.label_studio.refreshing import refresh
 from backend.label_studio.resending import resend
 from backend.label_studio.tables import LabelingItem, LabelingProject
@@ -86,6 +87,13 @@ def _note(runtime: Runtime, row: LabelingProject, **values: Any) -> None:
         session.execute(update(LabelingProject).where(LabelingProject.id == row.id).values(**values))
 
 
+def _advance(runtime: Runtime, row: LabelingProject, newest: str) -> None:
+    """Go on behind `newest`, unless somebody wants everything read anew meanwhile."""
+    with transaction(runtime.sessions) as session:
+        same = (LabelingProject.id == row.id) & (LabelingProject.cursor == row.cursor)
+        session.execute(update(LabelingProject).where(same).values(cursor=newest))
+
+
 def _read(
     runtime: Runtime, row: LabelingProject, dataset: Dataset, progress: Progress | None
 ) -> dict[str, int]:
@@ -106,7 +114,7 @@ def _read(
             counts["changed"] += _take(runtime, dataset, page, users)
             if progress is not None:
                 progress(counts["read"], max(remote.items, counts["read"] + 1))
-        _note(runtime, row, cursor=newest)
+        _advance(runtime, row, newest)
         with runtime.sessions() as session:
             known = select(func.count()).select_from(LabelingItem)
             number = session.scalar(known.where(LabelingItem.dataset_id == dataset.id))

@@ -14,7 +14,7 @@ from backend.datasets import links
 from backend.datasets.tables import Dataset, Image
 from backend.db import now, transaction
 from backend.label_studio import reconciling, refreshing, registry
-from backend.label_studio.client import LabelStudio
+from backend.label_studio.client import LabelStudio, stamp
 from backend.label_studio.reconciling import reconcile
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import files, store
@@ -78,6 +78,79 @@ def test_a_second_run_makes_nothing_twice_even_if_the_database_forgot(
     assert (again["made"], again["found"]) == (0, 1)
     project = studio.project(one(session, select(LabelingProject.project)))
     assert project is not None and project.items == 6
+
+
+def _make_twin(runtime: Runtime, studio: LabelStudio, labelled: Dataset, item: LabelingItem) -> int:
+    """The item once more, as an import leaves it whose answer was lost; its number."""
+    with runtime.sessions() as reading:
+        image = reading.get_one(Image, item.image_id)
+        project = reading.scalars(select(LabelingProject.project)).one()
+    made = {
+        "data": refreshing.data_of(runtime.settings, labelled, image, now() + links.LIFETIME),
+        "meta": {refreshing.META: image.id, "etag": image.etag},
+        "annotations": [{"id": image.id, "ground_truth": False, "result": _choice(str(image.label))}],
+    }
+    [number] = studio.import_items(project, [made])
+    return number
+
+
+def test_what_people_said_before_an_item_was_found_again_is_taken_over(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    lost, other = item_of(session, "parts/bolt/0.jpg"), item_of(session, "parts/bolt/1.jpg")
+    session.delete(lost)
+    session.commit()
+    for item in (lost.item, other.item):
+        [there] = studio.items_of(project, [item])
+        studio.update_annotation(there["annotations"][0]["id"], _choice("nut"))
+    # What is read now is newer than what was said of the lost one by more than a reading looks back.
+    assert reconcile(runtime, labelled)["changed"] == 1
+    with transaction(runtime.sessions) as writing:
+        writing.execute(update(LabelingProject).values(cursor=stamp(now() + timedelta(hours=1))))
+    assert publish(runtime, session, labelled)["found"] == 1
+    assert reconcile(runtime, labelled)["changed"] == 1
+    assert _image(session, item_of(session, "parts/bolt/0.jpg")).label == "nut"
+
+
+def test_of_twins_the_one_that_nobody_has_worked_on_goes(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    untouched, touched, gone = (
+        item_of(session, f"parts/{name}.jpg") for name in ("bolt/0", "bolt/1", "nut/0")
+    )
+    surplus, worked, left = (
+        _make_twin(runtime, studio, labelled, item) for item in (untouched, touched, gone)
+    )
+    [there] = studio.items_of(project, [worked])
+    studio.update_annotation(there["annotations"][0]["id"], _choice("nut"))
+    studio.delete_items(project, [gone.item])
+    again = publish(runtime, session, labelled)
+    assert (again["made"], again["found"]) == (0, 0)
+    assert item_of(session, "parts/bolt/0.jpg").item == untouched.item
+    assert item_of(session, "parts/bolt/1.jpg").item == worked
+    assert item_of(session, "parts/nut/0.jpg").item == left
+    found = studio.items_of(project, [surplus, touched.item, untouched.item, worked, left])
+    assert {int(item["id"]) for item in found} == {untouched.item, worked, left}
+    reconcile(runtime, labelled)
+    assert _image(session, item_of(session, "parts/bolt/1.jpg")).label == "nut"
+
+
+def test_twins_that_people_have_both_worked_on_stay(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    first = item_of(session, "parts/bolt/0.jpg")
+    numbers = [first.item, _make_twin(runtime, studio, labelled, first)]
+    for there in studio.items_of(project, numbers):
+        studio.update_annotation(there["annotations"][0]["id"], _choice("nut"))
+    publish(runtime, session, labelled)
+    assert item_of(session, "parts/bolt/0.jpg").item == first.item
+    assert len(studio.items_of(project, numbers)) == 2
 
 
 def _shown(studio: LabelStudio, session: Session, *keys: str) -> list[list[str]]:
