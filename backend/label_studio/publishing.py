@@ -122,7 +122,7 @@ def _remember(runtime: Runtime, dataset: Dataset, remote: RemoteProject, config:
             for item in session.scalars(select(LabelingItem).where(LabelingItem.dataset_id == dataset.id)):
                 session.delete(item)
         row.project, row.config, row.webhook, row.ml_backend = remote.id, remote.config or config, None, None
-        row.cursor, row.view, row.error = "", None, ""
+        row.cursor, row.view, row.error, row.others = "", None, "", 0
     return row
 
 

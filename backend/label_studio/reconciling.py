@@ -1,8 +1,8 @@
 """From Label Studio to the dataset: what people have said of the items, taken over as labels.
 
-Only items that a person has touched since the last reading are asked for. Where Label Studio counts another
-number of items than we know, or a day has passed, all ids are compared: items that were deleted there are
-forgotten (the label stays; `datasets label` makes the item anew), those made by hand become a finding.
+Only items that a person has touched since the last reading are asked for. Where the number of those that we
+do not know has changed, or a day has passed, all ids are compared: items that were deleted there are forgotten
+(the label stays; `datasets label` makes the item anew), those made by hand become a finding.
 """
 
 from __future__ import annotations
@@ -41,12 +41,15 @@ SOURCE = PEOPLE
 _FINDINGS: Source = "labeling"
 _OVERLAP = timedelta(minutes=1)  # transactions of Label Studio that were still open at the last reading
 _SWEEP_EVERY = timedelta(days=1)
+_LINKS = 500  # links that one run renews, a request each, before it reads again what people have said
 
 
 def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
     """One reading as an operation; then predictions that an outage kept back are made up for."""
     counts = reconcile(runtime, operation.dataset, progress)
-    counts["renewed"] = refresh(runtime, operation.dataset, progress)
+    counts["renewed"] = refresh(runtime, operation.dataset, progress, most=_LINKS)
+    if counts["renewed"] >= _LINKS:
+        registry.hint_at(runtime.sessions, runtime.redis, operation.dataset_id)
     counts["relabelled"] = _resend(runtime, operation.dataset, progress)
     follow(runtime, operation.dataset_id)
     return counts
@@ -54,7 +57,7 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
 
 def reconcile(runtime: Runtime, dataset: Dataset, progress: Progress | None = None) -> dict[str, int]:
     """Bring the labels to what Label Studio says: counts of items `read`, labels `changed`, items `forgotten`
-    and `foreign` ones. It may run twice at once, and be killed at any moment.
+    and `foreign` ones, where all were compared. It may run twice at once, and be killed at any moment.
 
     Raises `NotFound` without a project, and what the client raises; that is kept in the project's row too.
     """
@@ -118,7 +121,8 @@ def _read(
         with runtime.sessions() as session:
             known = select(func.count()).select_from(LabelingItem)
             number = session.scalar(known.where(LabelingItem.dataset_id == dataset.id))
-        if number != remote.items or row.swept_at is None or now() - row.swept_at > _SWEEP_EVERY:
+        others = remote.items - (number or 0)
+        if others != row.others or row.swept_at is None or now() - row.swept_at > _SWEEP_EVERY:
             counts |= _sweep(runtime, studio, row, dataset)
         return counts
     finally:
@@ -218,7 +222,9 @@ def _sweep(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset:
         gone = [item for item in items if item.item not in there]
         for item in gone:
             session.delete(item)
+        others = len(there) - (len(items) - len(gone))
         found = [Found("foreign_item", f"{foreign:,} items of its project were not made by Sightloop")]
         findings.replace(session, dataset, _FINDINGS, found if foreign else [], ["foreign_item"])
-        session.execute(update(LabelingProject).where(LabelingProject.id == row.id).values(swept_at=now()))
+        swept = update(LabelingProject).where(LabelingProject.id == row.id)
+        session.execute(swept.values(swept_at=now(), others=others))
     return {"forgotten": len(gone), "foreign": foreign}

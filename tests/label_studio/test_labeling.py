@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend.datasets import links
-from backend.datasets.tables import Dataset, Image
+from backend.datasets import links, operations
+from backend.datasets.tables import Dataset, Finding, Image
 from backend.db import now, transaction
 from backend.label_studio import reconciling, refreshing, registry
 from backend.label_studio.client import LabelStudio, stamp
@@ -276,3 +277,45 @@ def test_a_deleted_project_is_made_anew_and_loses_no_label(
     assert registry.state(session, runtime.settings, labelled)["items"] == 6
     assert session.scalars(select(LabelChange)).all() == []
     session.commit()
+
+
+def test_an_item_made_by_hand_is_found_once_and_not_looked_for_at_every_hint(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    reconcile(runtime, labelled)
+    project = one(session, select(LabelingProject.project))
+    studio.import_items(project, [{"data": {"image": "http://127.0.0.1:1/own.jpg", "key": "own"}}])
+    assert reconcile(runtime, labelled)["foreign"] == 1
+    compared = one(session, select(LabelingProject.swept_at))
+    reconcile(runtime, labelled)
+    assert one(session, select(LabelingProject.swept_at)) == compared
+    found = one(session, select(Finding).where(Finding.code == "foreign_item"))
+    assert found.message.startswith("1 items")
+
+    studio.delete_items(project, [item_of(session, "parts/bolt/0.jpg").item])
+    assert reconcile(runtime, labelled)["forgotten"] == 1
+    reading = one(session, select(LabelingProject.swept_at))
+    reconcile(runtime, labelled)
+    assert one(session, select(LabelingProject.swept_at)) == reading > compared
+
+
+def test_many_links_are_renewed_in_several_runs_between_which_labels_are_read(
+    runtime: Runtime, session: Session, labelled: Dataset, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(runtime, session, labelled)
+    monkeypatch.setitem(runtime.__dict__, "redis", redis)
+    monkeypatch.setattr(reconciling, "_LINKS", 4)
+    with transaction(runtime.sessions) as writing:
+        writing.execute(update(LabelingItem).values(link_expires_at=None))
+        project = writing.scalars(select(LabelingProject.id)).one()
+    renewed, hints = [], []
+    for _ in range(2):
+        operation = claimed(session, labelled, "reconcile")
+        counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
+        operations.finish(session, operation.id, operation.attempt, counts)
+        session.commit()
+        renewed.append(counts["renewed"])
+        hints.append(registry.take_hints(redis))
+    assert renewed == [4, 2]
+    assert hints == [[project], []], "the first run asks for a second one soon"
