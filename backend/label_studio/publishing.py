@@ -43,7 +43,7 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
     try:
         row = ensure_project(runtime, studio, operation.dataset, operation.parameters.get("labels") or ())
         counts = _publish(runtime, studio, row, operation.dataset, progress)
-        counts["relabelled"] = resend(runtime, studio, row, operation.dataset, progress)
+        counts["relabelled"] = resend(runtime, studio, row, operation.dataset, progress, whole=True)
         if registry.has_order(runtime.sessions, operation.dataset_id):
             counts["ranked"] = ordering.show(runtime, studio, row, operation.dataset, progress)
         ml_project.connect(studio, runtime.settings, operation.dataset, row.project)

@@ -1,8 +1,9 @@
 """From Label Studio to the dataset: what people have said of the items, taken over as labels.
 
 Only items that a person has touched since the last reading are asked for. Where the number of those that we
-do not know has changed, or a day has passed, all ids are compared: items that were deleted there are forgotten
-(the label stays; `datasets label` makes the item anew), those made by hand become a finding.
+do not know has changed, or a day has passed, all ids are compared: items that were deleted there are
+forgotten (the label stays; `datasets label` makes the item anew), those made by hand become a finding, and
+labels that differ from what was sent there are sent.
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ from backend.label_studio.following import follow
 from backend.label_studio.opinions import Opinion, inside, of_ours, opinion_of
 from backend.label_studio.publishing import labeling_of
 from backend.label_studio.refreshing import refresh
-from backend.label_studio.resending import resend
+from backend.label_studio.resending import is_due, resend
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.labels.sources import MAX_LABEL, PEOPLE
-from backend.labels.tables import LabelChange
 from backend.runtime import Runtime
 from plugins.contract import Label
 
@@ -50,7 +50,7 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
     counts["renewed"] = refresh(runtime, operation.dataset, progress, most=_LINKS)
     if counts["renewed"] >= _LINKS:
         registry.hint_at(runtime.sessions, runtime.redis, operation.dataset_id)
-    counts["relabelled"] = _resend(runtime, operation.dataset, progress)
+    counts["relabelled"] = _resend(runtime, operation, progress)
     follow(runtime, operation.dataset_id)
     return counts
 
@@ -75,14 +75,17 @@ def reconcile(runtime: Runtime, dataset: Dataset, progress: Progress | None = No
     return counts
 
 
-def _resend(runtime: Runtime, dataset: Dataset, progress: Progress) -> int:
+def _resend(runtime: Runtime, operation: Operation, progress: Progress) -> int:
+    dataset = operation.dataset
     with runtime.sessions() as session:
         row = registry.project_of(session, dataset.id)
-        newest = select(func.max(LabelChange.id)).where(LabelChange.dataset_id == dataset.id)
-        if row is None or (session.scalar(newest) or 0) <= row.changes:
+        if row is None:
+            return 0
+        compared = operation.started_at and row.swept_at and row.swept_at >= operation.started_at
+        if not compared and not is_due(session, row):
             return 0
     with closing(connect(runtime.settings)) as studio:
-        return resend(runtime, studio, row, dataset, progress)
+        return resend(runtime, studio, row, dataset, progress, whole=bool(compared))
 
 
 def _note(runtime: Runtime, row: LabelingProject, **values: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -191,6 +192,49 @@ def test_a_label_that_a_file_changes_is_seen_in_label_studio_unless_a_person_has
     counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
     assert counts["relabelled"] == 2
     assert _shown(studio, session, *keys) == [["bolt"], ["nut"], ["nut"]], "as their folders say"
+
+
+def test_an_imported_export_of_label_studio_is_seen_there(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    keys = [f"parts/{name}.jpg" for name in ("bolt/0", "nut/2", "nut/1")]
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    [theirs] = studio.items_of(project, [item_of(session, keys[2]).item])
+    studio.update_annotation(theirs["annotations"][0]["id"], _choice("bolt"))
+    exported = [{"data": {"key": key}, "annotations": [{"result": _choice("washer")}]} for key in keys]
+    files.import_file(runtime.sessions, labelled, "export.json", json.dumps(exported).encode())
+    assert publish(runtime, session, labelled)["relabelled"] == 2
+    assert _shown(studio, session, *keys) == [["washer"], ["washer"], ["bolt"]]
+    reconcile(runtime, labelled)
+    assert [_image(session, item_of(session, key)).label for key in keys] == ["washer", "washer", "bolt"]
+
+    studio.delete_annotation(theirs["annotations"][0]["id"])
+    assert publish(runtime, session, labelled)["relabelled"] == 0, (
+        "what was taken back is not put there again"
+    )
+
+
+def test_a_change_of_a_label_that_comes_to_light_late_is_sent_all_the_same(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    reconcile(runtime, labelled)
+    relabelled = []
+    for label, compared in (("washer", None), ("nut", now())):
+        files.import_file(
+            runtime.sessions, labelled, "x.csv", f"image,label\nparts/bolt/0.jpg,{label}\n".encode()
+        )
+        with transaction(runtime.sessions) as writing:  # as if a change of a higher id had been seen before
+            writing.execute(update(LabelingProject).values(changes=1_000_000, swept_at=compared))
+        operation = claimed(session, labelled, "reconcile")
+        counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
+        operations.finish(session, operation.id, operation.attempt, counts)
+        session.commit()
+        relabelled.append(counts["relabelled"])
+    assert relabelled == [1, 0], "the daily comparison sends it"
+    assert publish(runtime, session, labelled)["relabelled"] == 1
+    assert _shown(studio, session, "parts/bolt/0.jpg") == [["nut"]]
 
 
 def test_a_label_that_is_no_more_leaves_the_item_open(
