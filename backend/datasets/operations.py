@@ -15,14 +15,13 @@ from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset, Operation
 from backend.db import now
-from backend.errors import AppError, InvalidRequest, NotFound, WrongState
+from backend.errors import AppError, InvalidRequest, WrongState
 
 # Read the bucket; look at the images; write to Label Studio, read it, write predictions there; order what to
 # label next; list doubtful labels.
 KINDS = ("sync", "check", "label", "reconcile", "prelabel", "next", "doubts")
 ACTIVE = ("queued", "running")
 MAX_ATTEMPTS = 5
-_MAX_SHOWN = 200
 
 Kind = Literal["sync", "check", "label", "reconcile", "prelabel", "next", "doubts"]
 
@@ -64,25 +63,13 @@ def active(session: Session, dataset: Dataset, kind: str) -> Operation | None:
     ).first()
 
 
-def get(session: Session, dataset: Dataset, operation_id: int) -> Operation:
-    """One operation of this dataset. Raises `NotFound`."""
-    operation = session.get(Operation, operation_id)
-    if operation is None or operation.dataset_id != dataset.id:
-        raise NotFound(f"dataset {dataset.name!r} has no operation {operation_id}")
-    return operation
-
-
-def list_(
-    session: Session, dataset: Dataset, *, limit: int = 20, before: int | None = None
-) -> Sequence[Operation]:
-    """The newest operations first; `before` is the id that the last page ended with. Readings of Label Studio
-    that went well are left out: they start by themselves, every few seconds while people label.
+def list_(session: Session, dataset: Dataset, *, limit: int = 20) -> Sequence[Operation]:
+    """The newest operations first. Readings of Label Studio that went well are left out: they start by
+    themselves, every few seconds while people label.
     """
     routine = and_(Operation.kind == "reconcile", Operation.state == "succeeded")
     query = select(Operation).where(Operation.dataset_id == dataset.id, not_(routine))
-    if before is not None:
-        query = query.where(Operation.id < before)
-    return session.scalars(query.order_by(Operation.id.desc()).limit(min(limit, _MAX_SHOWN))).all()
+    return session.scalars(query.order_by(Operation.id.desc()).limit(limit)).all()
 
 
 def stop(session: Session, operation: Operation) -> None:

@@ -36,6 +36,11 @@ def translate(error: Exception, url: str) -> AppError:
         return LabelStudioRefused(
             f"what answers at {url} is not Label Studio; mend SIGHTLOOP_LABEL_STUDIO_URL"
         )
+    if not _is_its_own(error):
+        return LabelStudioUnreachable(
+            f"what answers at {url} (HTTP {error.status_code}) is not Label Studio; see whether it runs "
+            "behind its proxy, or mend SIGHTLOOP_LABEL_STUDIO_URL"
+        )
     if error.status_code in (401, 403):
         return LabelStudioDenied(
             f"Label Studio at {url} does not take the access token ({_words(error)}); make a personal access "
@@ -51,10 +56,10 @@ def translate(error: Exception, url: str) -> AppError:
 
 def _is_its_own(error: ApiError) -> bool:
     """Whether Label Studio speaks, or a proxy before it that cannot reach it: another server's 404 must not
-    pass for a project that somebody has deleted.
+    pass for a project that somebody has deleted, nor its page for an answer.
     """
     status = error.status_code or 0
-    return status in (401, 403, *_BUSY) or (status >= 400 and isinstance(error.body, Mapping))
+    return isinstance(error.body, Mapping) or (status >= 400 and status != 404)
 
 
 def _words(error: ApiError) -> str:

@@ -8,7 +8,7 @@ person has worked on it, else it is kept and marked in `meta`: Label Studio has 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import select, update
@@ -20,6 +20,7 @@ from backend.datasets.types import plugin_for
 from backend.db import now, transaction
 from backend.errors import AppError, LabelStudioRefused, NotEnoughData
 from backend.label_studio import ml_project, ordering, registry
+from backend.label_studio.adopting import adopt, has_work
 from backend.label_studio.client import LabelStudio, RemoteProject, connect
 from backend.label_studio.following import follow
 from backend.label_studio.refreshing import META, data_of, refresh
@@ -42,7 +43,7 @@ def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str,
     try:
         row = ensure_project(runtime, studio, operation.dataset, operation.parameters.get("labels") or ())
         counts = _publish(runtime, studio, row, operation.dataset, progress)
-        counts["relabelled"] = resend(runtime, studio, row, operation.dataset, progress)
+        counts["relabelled"] = resend(runtime, studio, row, operation.dataset, progress, whole=True)
         if registry.has_order(runtime.sessions, operation.dataset_id):
             counts["ranked"] = ordering.show(runtime, studio, row, operation.dataset, progress)
         ml_project.connect(studio, runtime.settings, operation.dataset, row.project)
@@ -121,7 +122,7 @@ def _remember(runtime: Runtime, dataset: Dataset, remote: RemoteProject, config:
             for item in session.scalars(select(LabelingItem).where(LabelingItem.dataset_id == dataset.id)):
                 session.delete(item)
         row.project, row.config, row.webhook, row.ml_backend = remote.id, remote.config or config, None, None
-        row.cursor, row.view, row.error = "", None, ""
+        row.cursor, row.view, row.error, row.others = "", None, "", 0
     return row
 
 
@@ -244,42 +245,6 @@ def _item(runtime: Runtime, dataset: Dataset, image: Image, expires: Any) -> dic
     return item
 
 
-def adopt(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset) -> int:
-    """Find the items of ours that the database does not know; how many. Twins are deleted, untouched ones."""
-    found = 0
-    for page in studio.items(row.project, whole=False):
-        with transaction(runtime.sessions) as session:
-            known = {
-                item.image_id: item.item
-                for item in session.scalars(select(LabelingItem).where(LabelingItem.dataset_id == dataset.id))
-            }
-            for item in page:
-                image_id = image_id_of(item)
-                image = session.get(Image, image_id) if image_id else None
-                if image is None or image.dataset_id != dataset.id or image.id in known:
-                    continue
-                known[image.id] = int(item["id"])
-                session.add(
-                    LabelingItem(
-                        dataset_id=dataset.id,
-                        image_id=image.id,
-                        item=int(item["id"]),
-                        etag=str(item["meta"].get("etag", "")),
-                        link_expires_at=now() + links.LIFETIME,
-                        sent=store.fingerprint(store.label_of(image)),
-                    )
-                )
-                found += 1
-    return found
-
-
-def image_id_of(item: Mapping[str, Any]) -> int | None:
-    """Our image's id in an item; None for one that was made by hand."""
-    meta = item.get("meta")
-    number = meta.get(META) if isinstance(meta, Mapping) else None
-    return number if isinstance(number, int) else None
-
-
 def _archive(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset) -> int:
     with runtime.sessions() as session:
         gone = list(
@@ -295,7 +260,8 @@ def _archive(runtime: Runtime, studio: LabelStudio, row: LabelingProject, datase
         )
     for batch in _batches(gone, 100):
         there = {int(item["id"]): item for item in studio.items_of(row.project, [g.item for g in batch])}
-        kept = {number for number, item in there.items() if _has_work(item)}
+        sent_at = {each.item: each.sent_at for each in batch}
+        kept = {number for number, item in there.items() if has_work(item, sent_at[number])}
         studio.delete_items(row.project, [number for number in there if number not in kept])
         for number in kept:
             studio.update_item(number, meta={**there[number]["meta"], "archived": True})
@@ -307,13 +273,6 @@ def _archive(runtime: Runtime, studio: LabelStudio, row: LabelingProject, datase
                 else:
                     session.delete(known)
     return len(gone)
-
-
-def _has_work(item: Mapping[str, Any]) -> bool:
-    annotations = item.get("annotations") or []
-    return bool(item.get("drafts")) or any(
-        not (entry.get("import_id") and entry.get("updated_by") is None) for entry in annotations
-    )
 
 
 def _batches(rows: Sequence[LabelingItem], size: int) -> Iterator[Sequence[LabelingItem]]:

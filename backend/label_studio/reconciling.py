@@ -1,8 +1,9 @@
 """From Label Studio to the dataset: what people have said of the items, taken over as labels.
 
-Only items that a person has touched since the last reading are asked for. Where Label Studio counts another
-number of items than we know, or a day has passed, all ids are compared: items that were deleted there are
-forgotten (the label stays; `datasets label` makes the item anew), those made by hand become a finding.
+Only items that a person has touched since the last reading are asked for. Where the number of those that we
+do not know has changed, or a day has passed, all ids are compared: items that were deleted there are
+forgotten (the label stays; `datasets label` makes the item anew), those made by hand become a finding, and
+labels that differ from what was sent there are sent.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from backend.datasets.types import has_classes
 from backend.db import now, transaction
 from backend.errors import AppError, NotFound
 from backend.label_studio import registry
+from backend.label_studio.adopting import image_id_of
 from backend.label_studio.client import LabelStudio, connect, stamp
 from backend.label_studio.following import follow
 from backend.label_studio.opinions import Opinion, inside, of_ours, opinion_of
-from backend.label_studio.publishing import image_id_of, labeling_of
+from backend.label_studio.publishing import labeling_of
 from backend.label_studio.refreshing import refresh
-from backend.label_studio.resending import resend
+from backend.label_studio.resending import is_due, resend
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import store
 from backend.labels.sources import MAX_LABEL, PEOPLE
-from backend.labels.tables import LabelChange
 from backend.runtime import Runtime
 from plugins.contract import Label
 
@@ -40,20 +41,23 @@ SOURCE = PEOPLE
 _FINDINGS: Source = "labeling"
 _OVERLAP = timedelta(minutes=1)  # transactions of Label Studio that were still open at the last reading
 _SWEEP_EVERY = timedelta(days=1)
+_LINKS = 500  # links that one run renews, a request each, before it reads again what people have said
 
 
 def run(runtime: Runtime, operation: Operation, progress: Progress) -> dict[str, Any]:
     """One reading as an operation; then predictions that an outage kept back are made up for."""
     counts = reconcile(runtime, operation.dataset, progress)
-    counts["renewed"] = refresh(runtime, operation.dataset, progress)
-    counts["relabelled"] = _resend(runtime, operation.dataset, progress)
+    counts["renewed"] = refresh(runtime, operation.dataset, progress, most=_LINKS)
+    if counts["renewed"] >= _LINKS:
+        registry.hint_at(runtime.sessions, runtime.redis, operation.dataset_id)
+    counts["relabelled"] = _resend(runtime, operation, progress)
     follow(runtime, operation.dataset_id)
     return counts
 
 
 def reconcile(runtime: Runtime, dataset: Dataset, progress: Progress | None = None) -> dict[str, int]:
     """Bring the labels to what Label Studio says: counts of items `read`, labels `changed`, items `forgotten`
-    and `foreign` ones. It may run twice at once, and be killed at any moment.
+    and `foreign` ones, where all were compared. It may run twice at once, and be killed at any moment.
 
     Raises `NotFound` without a project, and what the client raises; that is kept in the project's row too.
     """
@@ -71,19 +75,29 @@ def reconcile(runtime: Runtime, dataset: Dataset, progress: Progress | None = No
     return counts
 
 
-def _resend(runtime: Runtime, dataset: Dataset, progress: Progress) -> int:
+def _resend(runtime: Runtime, operation: Operation, progress: Progress) -> int:
+    dataset = operation.dataset
     with runtime.sessions() as session:
         row = registry.project_of(session, dataset.id)
-        newest = select(func.max(LabelChange.id)).where(LabelChange.dataset_id == dataset.id)
-        if row is None or (session.scalar(newest) or 0) <= row.changes:
+        if row is None:
+            return 0
+        compared = operation.started_at and row.swept_at and row.swept_at >= operation.started_at
+        if not compared and not is_due(session, row):
             return 0
     with closing(connect(runtime.settings)) as studio:
-        return resend(runtime, studio, row, dataset, progress)
+        return resend(runtime, studio, row, dataset, progress, whole=bool(compared))
 
 
 def _note(runtime: Runtime, row: LabelingProject, **values: Any) -> None:
     with transaction(runtime.sessions) as session:
         session.execute(update(LabelingProject).where(LabelingProject.id == row.id).values(**values))
+
+
+def _advance(runtime: Runtime, row: LabelingProject, newest: str) -> None:
+    """Go on behind `newest`, unless somebody wants everything read anew meanwhile."""
+    with transaction(runtime.sessions) as session:
+        same = (LabelingProject.id == row.id) & (LabelingProject.cursor == row.cursor)
+        session.execute(update(LabelingProject).where(same).values(cursor=newest))
 
 
 def _read(
@@ -106,11 +120,12 @@ def _read(
             counts["changed"] += _take(runtime, dataset, page, users)
             if progress is not None:
                 progress(counts["read"], max(remote.items, counts["read"] + 1))
-        _note(runtime, row, cursor=newest)
+        _advance(runtime, row, newest)
         with runtime.sessions() as session:
             known = select(func.count()).select_from(LabelingItem)
             number = session.scalar(known.where(LabelingItem.dataset_id == dataset.id))
-        if number != remote.items or row.swept_at is None or now() - row.swept_at > _SWEEP_EVERY:
+        others = remote.items - (number or 0)
+        if others != row.others or row.swept_at is None or now() - row.swept_at > _SWEEP_EVERY:
             counts |= _sweep(runtime, studio, row, dataset)
         return counts
     finally:
@@ -210,7 +225,9 @@ def _sweep(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset:
         gone = [item for item in items if item.item not in there]
         for item in gone:
             session.delete(item)
+        others = len(there) - (len(items) - len(gone))
         found = [Found("foreign_item", f"{foreign:,} items of its project were not made by Sightloop")]
         findings.replace(session, dataset, _FINDINGS, found if foreign else [], ["foreign_item"])
-        session.execute(update(LabelingProject).where(LabelingProject.id == row.id).values(swept_at=now()))
+        swept = update(LabelingProject).where(LabelingProject.id == row.id)
+        session.execute(swept.values(swept_at=now(), others=others))
     return {"forgotten": len(gone), "foreign": foreign}

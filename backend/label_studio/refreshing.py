@@ -4,6 +4,7 @@ when it names a former address of the API.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import datetime
@@ -26,9 +27,9 @@ RANK = "next"  # the field of an item's data with its place in the order of what
 _BATCH = 50
 
 
-def refresh(runtime: Runtime, dataset: Dataset, progress: Progress) -> int:
-    """Bring them up to date; how many. What people have said of an image stays as it is, and a changed image
-    is predicted again. Label Studio is spoken to only if there are any.
+def refresh(runtime: Runtime, dataset: Dataset, progress: Progress, most: int = sys.maxsize) -> int:
+    """Bring them up to date, at most so many; how many. What people have said of an image stays as it is, and
+    a changed image is predicted again. Label Studio is spoken to only if there are any.
 
     Raises what the client raises; what was done by then is kept.
     """
@@ -36,7 +37,7 @@ def refresh(runtime: Runtime, dataset: Dataset, progress: Progress) -> int:
     _forget_former_address(runtime, dataset)
     with ExitStack() as stack:
         studio: LabelStudio | None = None
-        while not progress.should_stop() and (stale := _stale(runtime, dataset)):
+        while not progress.should_stop() and (stale := _stale(runtime, dataset, min(_BATCH, most - done))):
             if studio is None:
                 studio = connect(runtime.settings)
                 stack.callback(studio.close)
@@ -74,7 +75,7 @@ def _forget_former_address(runtime: Runtime, dataset: Dataset) -> None:
             session.execute(items.values(link_expires_at=None))
 
 
-def _stale(runtime: Runtime, dataset: Dataset) -> Sequence[tuple[LabelingItem, Image]]:
+def _stale(runtime: Runtime, dataset: Dataset, most: int) -> Sequence[tuple[LabelingItem, Image]]:
     due = or_(
         LabelingItem.etag != Image.etag,
         LabelingItem.archived,
@@ -87,7 +88,7 @@ def _stale(runtime: Runtime, dataset: Dataset) -> Sequence[tuple[LabelingItem, I
             .join(Image, Image.id == LabelingItem.image_id)
             .where(LabelingItem.dataset_id == dataset.id, Image.state == "present", due)
             .order_by(LabelingItem.id)
-            .limit(_BATCH)
+            .limit(most)
         )
         return [(item, image) for item, image in rows]
 

@@ -2,6 +2,9 @@
 
 What people have said there is never touched, nor an item that somebody has begun: only our own annotation,
 which nobody has changed, gets the new label, or goes with a label that is no more.
+
+As a rule the history says which labels have changed. Now and then all are compared: where several write into
+the history at once, a change may come to light after one that has a higher id.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session
 
 from backend.datasets.progress import Progress
 from backend.datasets.tables import Dataset, Image
@@ -40,13 +44,31 @@ class _Stale:
     fingerprint: str
 
 
+def is_due(session: Session, row: LabelingProject) -> bool:
+    """Whether labels have changed since the last sending, or one that was put off can be sent now."""
+    newest = select(func.max(LabelChange.id)).where(LabelChange.dataset_id == row.dataset_id)
+    if (session.scalar(newest) or 0) > row.changes:
+        return True
+    return session.scalar(_items(row.dataset_id, whole=False).limit(1)) is not None
+
+
 def resend(
-    runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset, progress: Progress
+    runtime: Runtime,
+    studio: LabelStudio,
+    row: LabelingProject,
+    dataset: Dataset,
+    progress: Progress,
+    *,
+    whole: bool = False,
 ) -> int:
-    """Bring the annotations to the labels as they are; how many were changed. Killed in between, the next run
-    does the rest. Raises what the client raises.
+    """Bring the annotations to the labels as they are, with `whole` of all items; how many were changed.
+    Killed in between, the next run does the rest. Raises what the client raises.
     """
-    done = _send(runtime, studio, row, dataset, _put_off(runtime, dataset))
+    done = last = 0
+    while not progress.should_stop() and (page := _page(runtime, dataset, last, whole)):
+        done += _send(runtime, studio, row, dataset, [item.image_id for item in page])
+        last = page[-1].id
+        progress(done, done + 1)
     while not progress.should_stop():
         images, newest = _changed(runtime, row, dataset)
         if not images:
@@ -73,12 +95,19 @@ def _changed(runtime: Runtime, row: LabelingProject, dataset: Dataset) -> tuple[
     return list(dict.fromkeys(each.image_id for each in found)), found[-1].id if found else row.changes
 
 
-def _put_off(runtime: Runtime, dataset: Dataset) -> list[int]:
-    put_off = select(LabelingItem.image_id).where(
-        LabelingItem.dataset_id == dataset.id, LabelingItem.sent == _LATER
-    )
+def _items(dataset_id: int, *, whole: bool) -> Select[LabelingItem]:
+    """Those whose label was put off and can be sent now, or the `whole` of them."""
+    items = select(LabelingItem).where(LabelingItem.dataset_id == dataset_id).order_by(LabelingItem.id)
+    if whole:
+        return items
+    sized = items.join(Image, Image.id == LabelingItem.image_id).where(Image.width > 0)
+    return sized.where(LabelingItem.sent == _LATER)
+
+
+def _page(runtime: Runtime, dataset: Dataset, after: int, whole: bool) -> Sequence[LabelingItem]:
     with runtime.sessions() as session:
-        return list(session.scalars(put_off.limit(_BATCH)))
+        page = _items(dataset.id, whole=whole).where(LabelingItem.id > after)
+        return session.scalars(page.limit(_BATCH)).all()
 
 
 def _send(
@@ -111,7 +140,8 @@ def _stale(runtime: Runtime, images: Sequence[int]) -> dict[int, _Stale]:
         for item, image in rows:
             label = store.label_of(image)
             fingerprint = store.fingerprint(label)
-            by_people = image.label_source == PEOPLE and image.label_file is None
+            # Where nobody has said anything there, it is of an export of Label Studio that was imported.
+            by_people = image.label_source == PEOPLE and image.label_file is None and item.annotated != ""
             if fingerprint != item.sent and not by_people:
                 found[item.item] = _Stale(item, image, label, fingerprint)
     return found

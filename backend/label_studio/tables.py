@@ -15,7 +15,7 @@ class LabelingProject(Base):
     there; `model` names the model whose predictions it shows; `hinted_at` is the last webhook heeded.
 
     `cursor` is the newest change of an item that was read (Label Studio's own time); `swept_at` says when all
-    items were compared last, and `annotations` how many there were in the project then. `view` is the view of
+    items were compared last, and `others` how many there were then that we do not know. `view` is the view of
     its data manager that shows what to label next. `changes` is the id of the newest change of a label that
     was considered for sending there. `address` is the API's in the links of its items.
     """
@@ -37,7 +37,7 @@ class LabelingProject(Base):
     error: Mapped[str] = mapped_column(Text, default="")
     cursor: Mapped[str] = mapped_column(String(40), default="")
     swept_at: Mapped[datetime | None]
-    annotations: Mapped[int] = mapped_column(default=0)
+    others: Mapped[int] = mapped_column("annotations", default=0)  # the column's name is older than its use
     view: Mapped[int | None]
     changes: Mapped[int] = mapped_column(default=0)
     address: Mapped[str] = mapped_column(String(500), default="")

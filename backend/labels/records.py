@@ -8,7 +8,6 @@ from datetime import datetime
 
 from plugins.contract import Label
 
-MAX_FILE = 1024**3  # bytes of a label file
 MAX_REGIONS = 10_000  # of one image
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend.datasets import links
-from backend.datasets.tables import Dataset, Image
+from backend.datasets import links, operations
+from backend.datasets.tables import Dataset, Finding, Image
 from backend.db import now, transaction
 from backend.label_studio import reconciling, refreshing, registry
-from backend.label_studio.client import LabelStudio
+from backend.label_studio.client import LabelStudio, stamp
 from backend.label_studio.reconciling import reconcile
 from backend.label_studio.tables import LabelingItem, LabelingProject
 from backend.labels import files, store
@@ -80,6 +82,79 @@ def test_a_second_run_makes_nothing_twice_even_if_the_database_forgot(
     assert project is not None and project.items == 6
 
 
+def _make_twin(runtime: Runtime, studio: LabelStudio, labelled: Dataset, item: LabelingItem) -> int:
+    """The item once more, as an import leaves it whose answer was lost; its number."""
+    with runtime.sessions() as reading:
+        image = reading.get_one(Image, item.image_id)
+        project = reading.scalars(select(LabelingProject.project)).one()
+    made = {
+        "data": refreshing.data_of(runtime.settings, labelled, image, now() + links.LIFETIME),
+        "meta": {refreshing.META: image.id, "etag": image.etag},
+        "annotations": [{"id": image.id, "ground_truth": False, "result": _choice(str(image.label))}],
+    }
+    [number] = studio.import_items(project, [made])
+    return number
+
+
+def test_what_people_said_before_an_item_was_found_again_is_taken_over(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    lost, other = item_of(session, "parts/bolt/0.jpg"), item_of(session, "parts/bolt/1.jpg")
+    session.delete(lost)
+    session.commit()
+    for item in (lost.item, other.item):
+        [there] = studio.items_of(project, [item])
+        studio.update_annotation(there["annotations"][0]["id"], _choice("nut"))
+    # What is read now is newer than what was said of the lost one by more than a reading looks back.
+    assert reconcile(runtime, labelled)["changed"] == 1
+    with transaction(runtime.sessions) as writing:
+        writing.execute(update(LabelingProject).values(cursor=stamp(now() + timedelta(hours=1))))
+    assert publish(runtime, session, labelled)["found"] == 1
+    assert reconcile(runtime, labelled)["changed"] == 1
+    assert _image(session, item_of(session, "parts/bolt/0.jpg")).label == "nut"
+
+
+def test_of_twins_the_one_that_nobody_has_worked_on_goes(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    untouched, touched, gone = (
+        item_of(session, f"parts/{name}.jpg") for name in ("bolt/0", "bolt/1", "nut/0")
+    )
+    surplus, worked, left = (
+        _make_twin(runtime, studio, labelled, item) for item in (untouched, touched, gone)
+    )
+    [there] = studio.items_of(project, [worked])
+    studio.update_annotation(there["annotations"][0]["id"], _choice("nut"))
+    studio.delete_items(project, [gone.item])
+    again = publish(runtime, session, labelled)
+    assert (again["made"], again["found"]) == (0, 0)
+    assert item_of(session, "parts/bolt/0.jpg").item == untouched.item
+    assert item_of(session, "parts/bolt/1.jpg").item == worked
+    assert item_of(session, "parts/nut/0.jpg").item == left
+    found = studio.items_of(project, [surplus, touched.item, untouched.item, worked, left])
+    assert {int(item["id"]) for item in found} == {untouched.item, worked, left}
+    reconcile(runtime, labelled)
+    assert _image(session, item_of(session, "parts/bolt/1.jpg")).label == "nut"
+
+
+def test_twins_that_people_have_both_worked_on_stay(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    first = item_of(session, "parts/bolt/0.jpg")
+    numbers = [first.item, _make_twin(runtime, studio, labelled, first)]
+    for there in studio.items_of(project, numbers):
+        studio.update_annotation(there["annotations"][0]["id"], _choice("nut"))
+    publish(runtime, session, labelled)
+    assert item_of(session, "parts/bolt/0.jpg").item == first.item
+    assert len(studio.items_of(project, numbers)) == 2
+
+
 def _shown(studio: LabelStudio, session: Session, *keys: str) -> list[list[str]]:
     """The classes that the items of these images have in Label Studio, an annotation each."""
     project = one(session, select(LabelingProject.project))
@@ -117,6 +192,49 @@ def test_a_label_that_a_file_changes_is_seen_in_label_studio_unless_a_person_has
     counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
     assert counts["relabelled"] == 2
     assert _shown(studio, session, *keys) == [["bolt"], ["nut"], ["nut"]], "as their folders say"
+
+
+def test_an_imported_export_of_label_studio_is_seen_there(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    keys = [f"parts/{name}.jpg" for name in ("bolt/0", "nut/2", "nut/1")]
+    publish(runtime, session, labelled)
+    project = one(session, select(LabelingProject.project))
+    [theirs] = studio.items_of(project, [item_of(session, keys[2]).item])
+    studio.update_annotation(theirs["annotations"][0]["id"], _choice("bolt"))
+    exported = [{"data": {"key": key}, "annotations": [{"result": _choice("washer")}]} for key in keys]
+    files.import_file(runtime.sessions, labelled, "export.json", json.dumps(exported).encode())
+    assert publish(runtime, session, labelled)["relabelled"] == 2
+    assert _shown(studio, session, *keys) == [["washer"], ["washer"], ["bolt"]]
+    reconcile(runtime, labelled)
+    assert [_image(session, item_of(session, key)).label for key in keys] == ["washer", "washer", "bolt"]
+
+    studio.delete_annotation(theirs["annotations"][0]["id"])
+    assert publish(runtime, session, labelled)["relabelled"] == 0, (
+        "what was taken back is not put there again"
+    )
+
+
+def test_a_change_of_a_label_that_comes_to_light_late_is_sent_all_the_same(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    reconcile(runtime, labelled)
+    relabelled = []
+    for label, compared in (("washer", None), ("nut", now())):
+        files.import_file(
+            runtime.sessions, labelled, "x.csv", f"image,label\nparts/bolt/0.jpg,{label}\n".encode()
+        )
+        with transaction(runtime.sessions) as writing:  # as if a change of a higher id had been seen before
+            writing.execute(update(LabelingProject).values(changes=1_000_000, swept_at=compared))
+        operation = claimed(session, labelled, "reconcile")
+        counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
+        operations.finish(session, operation.id, operation.attempt, counts)
+        session.commit()
+        relabelled.append(counts["relabelled"])
+    assert relabelled == [1, 0], "the daily comparison sends it"
+    assert publish(runtime, session, labelled)["relabelled"] == 1
+    assert _shown(studio, session, "parts/bolt/0.jpg") == [["nut"]]
 
 
 def test_a_label_that_is_no_more_leaves_the_item_open(
@@ -203,3 +321,45 @@ def test_a_deleted_project_is_made_anew_and_loses_no_label(
     assert registry.state(session, runtime.settings, labelled)["items"] == 6
     assert session.scalars(select(LabelChange)).all() == []
     session.commit()
+
+
+def test_an_item_made_by_hand_is_found_once_and_not_looked_for_at_every_hint(
+    runtime: Runtime, studio: LabelStudio, session: Session, labelled: Dataset
+) -> None:
+    publish(runtime, session, labelled)
+    reconcile(runtime, labelled)
+    project = one(session, select(LabelingProject.project))
+    studio.import_items(project, [{"data": {"image": "http://127.0.0.1:1/own.jpg", "key": "own"}}])
+    assert reconcile(runtime, labelled)["foreign"] == 1
+    compared = one(session, select(LabelingProject.swept_at))
+    reconcile(runtime, labelled)
+    assert one(session, select(LabelingProject.swept_at)) == compared
+    found = one(session, select(Finding).where(Finding.code == "foreign_item"))
+    assert found.message.startswith("1 items")
+
+    studio.delete_items(project, [item_of(session, "parts/bolt/0.jpg").item])
+    assert reconcile(runtime, labelled)["forgotten"] == 1
+    reading = one(session, select(LabelingProject.swept_at))
+    reconcile(runtime, labelled)
+    assert one(session, select(LabelingProject.swept_at)) == reading > compared
+
+
+def test_many_links_are_renewed_in_several_runs_between_which_labels_are_read(
+    runtime: Runtime, session: Session, labelled: Dataset, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(runtime, session, labelled)
+    monkeypatch.setitem(runtime.__dict__, "redis", redis)
+    monkeypatch.setattr(reconciling, "_LINKS", 4)
+    with transaction(runtime.sessions) as writing:
+        writing.execute(update(LabelingItem).values(link_expires_at=None))
+        project = writing.scalars(select(LabelingProject.id)).one()
+    renewed, hints = [], []
+    for _ in range(2):
+        operation = claimed(session, labelled, "reconcile")
+        counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
+        operations.finish(session, operation.id, operation.attempt, counts)
+        session.commit()
+        renewed.append(counts["renewed"])
+        hints.append(registry.take_hints(redis))
+    assert renewed == [4, 2]
+    assert hints == [[project], []], "the first run asks for a second one soon"

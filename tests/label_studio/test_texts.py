@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend.datasets import snapshot
+from backend.datasets import operations, snapshot
 from backend.datasets.tables import Dataset, Image
-from backend.db import now
+from backend.db import now, transaction
+from backend.label_studio import reconciling, resending
 from backend.label_studio.client import LabelStudio
 from backend.label_studio.reconciling import reconcile
 from backend.label_studio.tables import LabelingProject
@@ -19,7 +20,7 @@ from backend.labels import files
 from backend.labels.tables import LabelChange
 from backend.runtime import Runtime
 from plugins.boxes import Rectangle, corners, rounded
-from tests.label_studio.publishing import item_of, one, publish
+from tests.label_studio.publishing import claimed, item_of, one, progress_of, publish
 
 WIDTH, HEIGHT = 1200, 300
 TURNED = rounded(corners(Rectangle(700, 100, 200, 40, 20)))
@@ -119,3 +120,38 @@ def test_a_text_that_a_file_changes_is_seen_there_unless_the_image_was_corrected
     ]
     assert texts == [["Total 99"]]
     assert reconcile(runtime, receipts)["changed"] == 0
+
+
+def test_texts_that_wait_for_the_size_of_their_image_are_sent_when_it_is_known(
+    runtime: Runtime,
+    studio: LabelStudio,
+    session: Session,
+    receipts: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish(runtime, session, receipts)
+    reconcile(runtime, receipts)
+    keys = [f"parts/{name}/{number}.jpg" for name in ("bolt", "nut") for number in range(3)]
+    with transaction(runtime.sessions) as writing:  # as sync leaves images that were uploaded anew
+        writing.execute(update(Image).values(width=None, height=None))
+    told = json.dumps([{"transcription": "Total 99", "points": LINES["total"][0]}])
+    rows = "".join(f"{key}\t{told}\n" for key in keys)
+    files.import_file(runtime.sessions, receipts, "Label.txt", rows.encode())
+    monkeypatch.setattr(resending, "_BATCH", 4)
+    assert _relabelled(runtime, session, receipts) == 0
+    with transaction(runtime.sessions) as writing:
+        writing.execute(update(Image).values(width=WIDTH, height=HEIGHT))
+    assert _relabelled(runtime, session, receipts) == 6
+    assert [
+        entry["value"]["text"] for entry in _there(studio, session)["result"] if "text" in entry["value"]
+    ] == [["Total 99"]]
+    assert _relabelled(runtime, session, receipts) == 0
+
+
+def _relabelled(runtime: Runtime, session: Session, dataset: Dataset) -> int:
+    """How many labels a reading has sent."""
+    operation = claimed(session, dataset, "reconcile")
+    counts = reconciling.run(runtime, operation, progress_of(runtime, operation))
+    operations.finish(session, operation.id, operation.attempt, counts)
+    session.commit()
+    return int(counts["relabelled"])

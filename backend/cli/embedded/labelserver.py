@@ -33,6 +33,7 @@ _LARGEST_REQUEST = 260 * 1024**2
 _NEEDED = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _NEEDED_STARTS = ("LABEL_STUDIO_", "LC_", "SIGHTLOOP_SUPERVISOR_")
 _NEEDED_ENDS = ("_PROXY", "_proxy")
+_EVERYWHERE = ("", "0.0.0.0", "::")
 # Nothing is sent to anybody: no usage, no errors, no question for newer versions.
 _SILENT = {
     "COLLECT_ANALYTICS": "false",
@@ -50,6 +51,7 @@ def main(arguments: list[str]) -> None:
     verbs.add_parser("template")
     chosen = parser.parse_args(arguments)
     _clean_environment()
+    _ask_directly(getattr(chosen, "bind", ""))
     if chosen.verb == "template":
         make_template(template())
     else:
@@ -65,6 +67,16 @@ def _clean_environment() -> None:
     # Read without the prefix; Label Studio would otherwise make a key of its own in its data folder.
     if key := os.environ.pop("LABEL_STUDIO_SECRET_KEY", ""):
         os.environ["SECRET_KEY"] = key
+
+
+def _ask_directly(bind: str) -> None:
+    """The API and the ML backend, which get secrets with every call, are asked past any proxy."""
+    host = bind.rpartition(":")[0].strip("[]")
+    own = dict.fromkeys(["127.0.0.1", "localhost", "::1", *([host] if host not in _EVERYWHERE else [])])
+    # Where both are set, the one in small letters counts.
+    told = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if told.strip() != "*":
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join([*([told] if told else []), *own])
 
 
 def template() -> Path:
