@@ -1,4 +1,4 @@
-"""Under which address a phone in the same network reaches the console."""
+"""Addresses of servers: which two mean the same one, and which one a phone in the same network reaches."""
 
 from __future__ import annotations
 
@@ -44,3 +44,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+def is_same_server(one: str, other: str) -> bool:
+    """Whether two http(s) URLs lead to the same host and port, as far as their texts tell."""
+    return _server(one) == _server(other)
+
+
+def _server(url: str) -> tuple[str, int | None]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # no address at all is the same as itself only
+        return url, None
+    host = parts.hostname or ""
+    return "localhost" if is_loopback(host) else host, port

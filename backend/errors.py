@@ -181,6 +181,11 @@ class TooManyRequests(AppError):
 
     code, status, title = "too_many_requests", 429, "Too many requests"
 
+    def __init__(self, message: str, retry_after: int) -> None:
+        """`retry_after`: seconds, at least 1, after which another try is worth it."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class LabelStudioMissing(AppError):
     """No Label Studio is set up for this stack."""

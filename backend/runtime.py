@@ -10,6 +10,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from backend import db
+from backend.addresses import is_same_server
 from backend.sealing import Sealer
 from backend.settings import Settings
 from backend.storage import ObjectStore, StoreAddress
@@ -56,7 +57,12 @@ class Runtime:
         )
 
     def store(self, connection: StorageConnection, *, read_timeout: float = 30.0) -> ObjectStore:
-        """The store behind a storage connection; `read_timeout` in seconds, for each of its three tries."""
+        """The store behind a storage connection; `read_timeout` in seconds, for each of its three tries.
+
+        Where it is the store of `artifacts`, the bucket with them is closed to it: images come and go through
+        a connection, and who may upload images must not be able to replace models.
+        """
+        is_own = is_same_server(connection.endpoint, self.settings.s3_endpoint)
         secret = self.sealer.open(connection.secret_encrypted) if connection.secret_encrypted else ""
         return ObjectStore(
             StoreAddress(
@@ -66,6 +72,7 @@ class Runtime:
                 region=connection.region,
                 addressing=connection.addressing,
                 public_endpoint=connection.public_endpoint,
+                reserved=self.settings.s3_bucket if is_own else "",
             ),
             read_timeout=read_timeout,
         )

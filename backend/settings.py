@@ -46,7 +46,7 @@ class Settings:
     s3_access_key: str = _setting("", "access key of that store")
     s3_secret_key: str = _setting("", "secret key of that store", secret=True)
     s3_region: str = _setting("us-east-1", "region of that store")
-    s3_bucket: str = _setting("sightloop", "bucket of that store; made when missing")
+    s3_bucket: str = _setting("sightloop", "bucket of that store, closed to images; made when missing")
     public_url: str = _setting("", "address at which browsers reach the API (default: the API's own URL)")
     phone_url: str = _setting("", "address at which phones reach the console (default: found out)")
     label_studio_url: str = _setting("", "address of Label Studio; empty: there is none")

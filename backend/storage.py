@@ -50,7 +50,7 @@ class StoreAddress:
 
     `addressing` is `path`, `virtual` (the bucket in the host name), or `auto`, which is virtual for AWS and
     Alibaba OSS and path for others. `public_endpoint` is the address that clients outside reach the same
-    store at, when it differs.
+    store at, when it differs. `reserved` is a bucket that whoever asks here neither sees nor opens.
     """
 
     endpoint: str
@@ -59,6 +59,7 @@ class StoreAddress:
     region: str = "us-east-1"
     addressing: str = "auto"
     public_endpoint: str = ""
+    reserved: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class ObjectStore:
 
     def bucket_exists(self, bucket: str) -> bool:
         """Whether the bucket is there and may be asked for. Raises `StorageDenied`, `StorageUnreachable`."""
-        with self._faults(check_bucket(bucket)):
+        with self._faults(self._open(bucket)):
             return bool(self._client.bucket_exists(bucket))
 
     def ensure_bucket(self, bucket: str) -> None:
@@ -147,7 +148,7 @@ class ObjectStore:
         The order is the store's own: bytes of the key on S3, OSS and MinIO; folder by folder on SeaweedFS,
         where a slash sorts before every other byte. `start_after` goes on behind that key in that order.
         """
-        with self._faults(check_bucket(bucket), prefix):
+        with self._faults(self._open(bucket), prefix):
             found = self._client.list_objects(
                 bucket, prefix=prefix or None, recursive=True, start_after=start_after or None
             )
@@ -157,7 +158,8 @@ class ObjectStore:
     def buckets(self) -> tuple[str, ...]:
         """The buckets that this access key may list, by name. Raises `StorageDenied` if none."""
         with self._faults():
-            return tuple(sorted(bucket.name for bucket in self._client.list_buckets()))
+            names = sorted(bucket.name for bucket in self._client.list_buckets())
+        return tuple(name for name in names if name != self.address.reserved)
 
     def level(self, bucket: str, prefix: str, following: str = "") -> Level:
         """What lies directly in a folder: one question to the store, which answers up to 1,000 names.
@@ -169,7 +171,7 @@ class ObjectStore:
         query["encoding-type"] = "url"  # XML cannot hold every key
         if following:
             query["continuation-token"] = following
-        with self._faults(check_bucket(bucket), prefix):
+        with self._faults(self._open(bucket), prefix):
             # The client's own listing walks on from page to page by itself and keeps the token to itself.
             answer = self._client._execute("GET", bucket, query_params=query)
             found, more, token, _ = parse_list_objects(answer)
@@ -222,7 +224,7 @@ class ObjectStore:
             self._put(bucket, key, file, path.stat().st_size, content_type)
 
     def _put(self, bucket: str, key: str, data: BinaryIO, size: int, content_type: str) -> None:
-        with self._faults(check_bucket(bucket), check_key(key)):
+        with self._faults(self._open(bucket), check_key(key)):
             self._client.put_object(
                 bucket, key, data, size, content_type=content_type, part_size=_PART, num_parallel_uploads=2
             )
@@ -230,7 +232,7 @@ class ObjectStore:
     def stat(self, bucket: str, key: str) -> ObjectInfo | None:
         """What the store says of one object; None when there is none. Raises `BucketMissing`."""
         try:
-            with self._faults(check_bucket(bucket), check_key(key)):
+            with self._faults(self._open(bucket), check_key(key)):
                 found = self._client.stat_object(bucket, key)
         except ObjectMissing:
             # The answer has no body: a missing bucket looks the same.
@@ -241,7 +243,7 @@ class ObjectStore:
 
     def delete(self, bucket: str, keys: Iterable[str]) -> None:
         """Delete the objects; those that are gone already are no error."""
-        with self._faults(check_bucket(bucket)):
+        with self._faults(self._open(bucket)):
             # The client deletes only as its answer is walked.
             failed = list(self._client.remove_objects(bucket, (DeleteObject(check_key(key)) for key in keys)))
         if failed:
@@ -252,11 +254,11 @@ class ObjectStore:
 
     def presigned_put(self, bucket: str, key: str, expires: timedelta) -> str:
         """A URL at the public endpoint where anyone may PUT this object until it expires (at most 7 days)."""
-        with self._faults(check_bucket(bucket), check_key(key)):
+        with self._faults(self._open(bucket), check_key(key)):
             return str(self._public.presigned_put_object(bucket, key, expires=expires))
 
     def _fetch(self, bucket: str, key: str, target: BinaryIO, limit: int | None) -> str:
-        check_bucket(bucket)
+        self._open(bucket)
         check_key(key)
         for attempt in range(1, _READ_ATTEMPTS + 1):
             target.seek(0)
@@ -287,6 +289,15 @@ class ObjectStore:
                     raise urllib3.exceptions.ReadTimeoutError(self._http, key, "the answer only trickles")  # type: ignore[arg-type]
             answer.release_conn()
             return str(answer.headers.get("etag", "")).strip('"')
+
+    def _open(self, bucket: str) -> str:
+        """The bucket's name, if it may be asked for. Raises `InvalidRequest`."""
+        if bucket and bucket == self.address.reserved:
+            raise InvalidRequest(
+                f"bucket {bucket!r} at {self.address.endpoint} holds Sightloop's own models and snapshots; "
+                "choose another bucket for images"
+            )
+        return check_bucket(bucket)
 
     def _missing(self, bucket: str) -> BucketMissing:
         return storefaults.missing_bucket(Asked(self.address.endpoint, bucket))

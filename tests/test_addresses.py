@@ -1,4 +1,4 @@
-"""Under which address phones reach the console."""
+"""Which addresses mean the same server, and under which one phones reach the console."""
 
 from __future__ import annotations
 
@@ -37,3 +37,17 @@ def test_a_stack_that_listens_everywhere_names_this_machine_in_its_network() -> 
     )
     assert found == (f"http://{own}:8700" if own else None)
     assert own is None or not ipaddress.ip_address(own).is_loopback
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("http://127.0.0.1:8333", "http://localhost:8333/", True),
+        ("https://S3.example.org", "https://s3.example.org:443", True),
+        ("http://127.0.0.1:8333", "http://127.0.0.1:9000", False),
+        ("http://s3.example.org", "http://s4.example.org", False),
+        ("http://127.0.0.1:port", "http://127.0.0.1:8333", False),
+    ],
+)
+def test_the_same_server_is_known_by_other_spellings(one: str, other: str, same: bool) -> None:
+    assert addresses.is_same_server(one, other) is same

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -182,6 +183,27 @@ def test_a_folder_is_listed_in_parts_without_gap_or_copy(store: ObjectStore, pre
 def test_the_buckets_are_listed_by_name(store: ObjectStore) -> None:
     found = store.buckets()
     assert BUCKET in found and list(found) == sorted(found)
+
+
+def test_a_reserved_bucket_is_neither_listed_nor_opened(store: ObjectStore, prefix: str) -> None:
+    store.put_bytes(BUCKET, prefix + "x", b"x")
+    closed = ObjectStore(replace(store.address, reserved=BUCKET))
+    assert BUCKET not in closed.buckets()
+    actions: list[Callable[[], object]] = [
+        lambda: closed.read(BUCKET, prefix + "x", limit=1),
+        lambda: closed.stat(BUCKET, prefix + "x"),
+        lambda: list(closed.list(BUCKET, prefix)),
+        lambda: closed.level(BUCKET, prefix),
+        lambda: closed.ensure_bucket(BUCKET),
+        lambda: closed.put_bytes(BUCKET, prefix + "x", b"other"),
+        lambda: closed.delete(BUCKET, [prefix + "x"]),
+        lambda: closed.presigned_put(BUCKET, prefix + "x", timedelta(minutes=5)),
+    ]
+    for action in actions:
+        with pytest.raises(InvalidRequest, match="choose another bucket"):
+            action()
+    assert store.read(BUCKET, prefix + "x", limit=1) == b"x"
+    closed.close()
 
 
 @pytest.mark.parametrize("key", ["", "a/../b", "./a", "a/.", "\ud800"])

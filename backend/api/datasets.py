@@ -17,6 +17,7 @@ from backend.api.schemas import (
     Out,
     Page,
     Text1000,
+    Typed,
     answer,
     blueprint,
     listing,
@@ -39,10 +40,10 @@ class DatasetIn(Body):
     """A new dataset over `s3://BUCKET/PREFIX`."""
 
     name: NewName
-    type: str = Field(max_length=30, description="a type that a plugin serves: classification or ocr")
-    path: str = Field(max_length=1100, examples=["s3://factory/parts"])
+    type: Typed = Field(max_length=30, description="a type that a plugin serves: classification or ocr")
+    path: Typed = Field(max_length=1100, examples=["s3://factory/parts"])
     description: Text1000 = ""
-    connection: str = Field(DEFAULT_CONNECTION, max_length=100)
+    connection: Typed = Field(DEFAULT_CONNECTION, max_length=100)
 
 
 class DatasetOut(Out):

@@ -92,7 +92,10 @@ def problem(code: str, status: int, title: str, detail: str) -> Response:
 def _known(error: errors.AppError) -> Response:
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("refused", code=error.code, detail=str(error))
-    return problem(error.code, error.status, error.title, str(error))
+    response = problem(error.code, error.status, error.title, str(error))
+    if isinstance(error, errors.TooManyRequests):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 _SENTENCES = {

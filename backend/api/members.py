@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from backend.accounts import registry
 from backend.accounts.callers import runs_the_install
-from backend.api.schemas import Body, Out, Page, answer, blueprint, listing, next_cursor, no_content
+from backend.api.schemas import Body, Out, Page, Typed, answer, blueprint, listing, next_cursor, no_content
 from backend.db import transaction
 from backend.views import caller, runtime, workspace_id
 
@@ -21,7 +21,7 @@ RoleName = Literal["viewer", "editor", "owner"]
 class MemberIn(Body):
     """Who is to become a member: a new user, or one who has an account already."""
 
-    name: str = Field(max_length=100, description="an e-mail address, or letters, digits, . _ + @ and -")
+    name: Typed = Field(max_length=100, description="an e-mail address, or letters, digits, . _ + @ and -")
     role: RoleName = "editor"
 
 

@@ -8,21 +8,23 @@ from typing import Annotated, Any
 
 from flask import Response, jsonify, make_response
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_-]{0,29}$"
 
+# What people type or paste. Keys, labels and cursors are what they are: a blank may begin or end them.
+Typed = Annotated[str, StringConstraints(strip_whitespace=True)]
 # The pattern stands in the document only: the domain checks names, with a better sentence.
 NewName = Annotated[
-    str, Field(description="1 to 30 letters, digits, _ or -", json_schema_extra={"pattern": NAME_PATTERN})
+    Typed, Field(description="1 to 30 letters, digits, _ or -", json_schema_extra={"pattern": NAME_PATTERN})
 ]
-Text1000 = Annotated[str, Field(max_length=1000)]
+Text1000 = Annotated[Typed, Field(max_length=1000)]
 
 
 class Body(BaseModel):
     """A request's body: unknown fields are refused, so that a typo is seen."""
 
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Out(BaseModel):

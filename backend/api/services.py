@@ -14,6 +14,7 @@ from backend.api.schemas import (
     NewName,
     Out,
     Page,
+    Typed,
     answer,
     blueprint,
     listing,
@@ -36,7 +37,7 @@ class ServiceIn(Body):
     """
 
     name: NewName
-    model: str = Field(max_length=100)
+    model: Typed = Field(max_length=100)
     instances: int = Field(1, ge=1, le=registry.MAX_INSTANCES)
     quota: int = Field(1, ge=1, le=1024)
     rate_limit: int = Field(0, ge=0, le=1_000_000)
@@ -45,7 +46,7 @@ class ServiceIn(Body):
 class ServiceChange(Body):
     """What to change; what is left out stays."""
 
-    model: str | None = Field(None, max_length=100)
+    model: Typed | None = Field(None, max_length=100)
     instances: int | None = Field(None, ge=1, le=registry.MAX_INSTANCES)
     quota: int | None = Field(None, ge=1, le=1024)
     rate_limit: int | None = Field(None, ge=0, le=1_000_000)

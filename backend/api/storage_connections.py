@@ -15,6 +15,7 @@ from backend.api.schemas import (
     NewName,
     Out,
     Page,
+    Typed,
     answer,
     blueprint,
     listing,
@@ -34,23 +35,23 @@ class ConnectionIn(Body):
     """A new storage connection; it is tested before it is saved."""
 
     name: NewName
-    endpoint: str = Field(
+    endpoint: Typed = Field(
         max_length=500, description="such as https://s3.example.org or http://127.0.0.1:9000"
     )
-    access_key: str = Field("", max_length=200)
-    secret_key: str = Field("", max_length=500)
-    region: str = Field("us-east-1", max_length=60, pattern=r"^[A-Za-z0-9-]+$")
+    access_key: Typed = Field("", max_length=200)
+    secret_key: Typed = Field("", max_length=500)
+    region: Typed = Field("us-east-1", max_length=60, pattern=r"^[A-Za-z0-9-]+$")
     addressing: Literal["auto", "path", "virtual"] = Field(
         "auto", description="where the bucket's name stands: in the path, or before the host (OSS)"
     )
-    public_endpoint: str = Field("", max_length=500, description="address of the store as clients see it")
+    public_endpoint: Typed = Field("", max_length=500, description="address of the store as clients see it")
 
 
 class CredentialsIn(Body):
     """Other credentials for the same store."""
 
-    access_key: str = Field(max_length=200)
-    secret_key: str = Field(max_length=500)
+    access_key: Typed = Field(max_length=200)
+    secret_key: Typed = Field(max_length=500)
 
 
 class ConnectionOut(Out):
@@ -84,7 +85,7 @@ class FileIn(Body):
 class UploadsIn(Body):
     """Files to upload."""
 
-    bucket: str = Field(max_length=63)
+    bucket: Typed = Field(max_length=63)
     create_bucket: bool = True
     files: list[FileIn] = Field(min_length=1, max_length=500)
 

@@ -15,6 +15,7 @@ from backend.api.schemas import (
     NewName,
     Out,
     Text1000,
+    Typed,
     answer,
     blueprint,
     listing,
@@ -52,15 +53,15 @@ class TaskIn(Body):
     """A new training task. Without `labels` it learns all of the dataset; `time_budget` is in seconds."""
 
     name: NewName
-    dataset: str = Field(max_length=100)
-    algorithm: str = Field(max_length=100)
+    dataset: Typed = Field(max_length=100)
+    algorithm: Typed = Field(max_length=100)
     labels: list[str] = Field(default_factory=list, max_length=10_000)
     parameters: dict[str, Any] = Field(default_factory=dict)
     gpus: int = Field(0, ge=0, le=64)
-    gpu_type: str = Field("", max_length=40, pattern=r"^[A-Za-z0-9-]*$")
+    gpu_type: Typed = Field("", max_length=40, pattern=r"^[A-Za-z0-9-]*$")
     time_budget: int | None = Field(None, ge=10, le=7 * 24 * 3600)
     description: Text1000 = ""
-    start_from: str = Field(
+    start_from: Typed = Field(
         tasks.CURRENT,
         min_length=1,
         max_length=30,

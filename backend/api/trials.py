@@ -13,7 +13,7 @@ from backend.db import transaction
 from backend.models import registry as models
 from backend.trials import registry
 from backend.trials.tables import Trial
-from backend.views import runtime, workspace_id
+from backend.views import caller, runtime, workspace_id
 
 bp = blueprint("links", __name__, "Links with which a phone tests a model")
 
@@ -30,11 +30,12 @@ class LinkIn(Body):
 class LinkOut(Out):
     """A link. `url` is what a phone opens; null while this machine's API listens for itself alone, and then
     `path` is what follows its address here. Whoever has it may ask the model until it expires or is revoked.
+    Both are null for viewers where `collects`: images are for editors to add.
     """
 
     id: int
     state: str = "open"
-    path: str
+    path: str | None
     url: str | None
     collects: bool
     returned: int
@@ -83,12 +84,12 @@ def revoke_link(path: LinkPath) -> Response:
 
 def _link(trial: Trial) -> LinkOut:
     settings = runtime().settings
-    path = registry.path(settings, trial)
+    path = registry.path(settings, trial) if registry.opens_to(caller().role, trial) else None
     base = addresses.for_phones(settings, request.host_url)
     return LinkOut(
         id=trial.id,
         path=path,
-        url=base + path if base else None,
+        url=base + path if base and path else None,
         collects=trial.collects,
         returned=trial.returned,
         created_at=trial.created_at,

@@ -14,6 +14,7 @@ from backend.errors import InvalidRequest
 from backend.models import measures
 from backend.models import registry as models
 from backend.services import asking, deploying, registry, tokens
+from backend.services.tables import Service
 from backend.views import runtime, workspace_id
 
 bp = Blueprint("services", __name__)
@@ -49,6 +50,8 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
     return show(
         "service.html",
         service=service,
+        change=_change(service),
+        swapped=False,
         served=served,
         tokens=known,
         token=token,
@@ -61,10 +64,21 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
 
 @bp.get("/services/<name>/live")
 def live(name: str) -> Response:
-    """The part of the page that refreshes itself."""
+    """The part of the page that refreshes itself, and the button, when the page has another one."""
     with runtime().sessions() as session:
         service = registry.get(session, workspace_id(), name)
-    return show("service_live.html", service=service)
+    change = _change(service)
+    return show(
+        "service_live.html",
+        service=service,
+        change=change,
+        swapped=request.args.get("change", change) != change,
+    )
+
+
+def _change(service: Service) -> str:
+    """What the button of the page does."""
+    return "stop" if service.desired == "running" and service.state != "Failed" else "start"
 
 
 @bp.post("/services/<name>/state")

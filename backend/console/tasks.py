@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, make_response, request, url_for
 
 from backend.console import drawing
 from backend.console.page import act, show
@@ -39,8 +39,13 @@ def detail(name: str) -> Response:
 
 @bp.get("/tasks/<name>/live")
 def live(name: str) -> Response:
-    """The part of the page that refreshes itself while the task runs."""
-    return show("task_live.html", **_values(name))
+    """The part of the page that refreshes itself while the task runs; a page that took it for running is read
+    again as a whole when it has ended.
+    """
+    values = _values(name)
+    if values["ended"] and "running" in request.args:
+        return make_response("", 200, {"HX-Refresh": "true"})
+    return show("task_live.html", **values)
 
 
 @bp.post("/tasks/<name>/stop")

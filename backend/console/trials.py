@@ -14,7 +14,7 @@ from backend.datasets.tables import Dataset
 from backend.db import transaction
 from backend.models import registry as models
 from backend.trials import registry
-from backend.views import runtime, workspace_id
+from backend.views import caller, runtime, workspace_id
 
 bp = Blueprint("trials", __name__)
 _LIFETIMES = {
@@ -27,20 +27,24 @@ _LIFETIMES = {
 
 @bp.get("/models/<name>/test")
 def links(name: str) -> Response:
-    """The links that open the model now, the newest with its QR code, and the form for another."""
+    """The links that open the model now, the newest with its QR code, and the form for another; where they
+    lead only as far as the member may know.
+    """
     settings = runtime().settings
     base = addresses.for_phones(settings, request.host_url)
     with runtime().sessions() as session:
         model = models.get(session, workspace_id(), name)
         dataset = session.get_one(Dataset, model.dataset_id)
         trials = registry.active(session, model)
-    paths = {trial.id: registry.path(settings, trial) for trial in trials}
-    newest = (base or "") + paths[trials[0].id] if trials else ""
+    told = [trial for trial in trials if registry.opens_to(caller().role, trial)]
+    paths = {trial.id: registry.path(settings, trial) for trial in told}
+    newest = (base or "") + paths[told[0].id] if told else ""
     return show(
         "trials.html",
         model=model,
         dataset=dataset,
         trials=trials,
+        first=told[0] if told else None,
         paths=paths,
         base=base or "",
         authority=(base or "") + authority.PATH if authority.file(settings).is_file() else "",

@@ -1,7 +1,7 @@
 """Answering the pictures of trials on the server: by the models that this process has open, one at a time.
 
-A phone that looks through its camera asks several times a second; a picture that has to wait too long is
-refused rather than queued, and each link has its share a minute.
+A phone that looks through its camera asks several times a second; a picture that has to wait too long, or
+behind too many others, is refused rather than queued, and each link has its share a minute.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,10 @@ RETURNS_A_MINUTE = 20
 _MINUTE = 60
 _OPEN = 2  # models a process
 _PATIENCE = 10.0  # seconds that a picture waits for those before it
+# Pictures in a process, the one that is answered among them. Each holds one of the threads (8 under gunicorn)
+# that all other requests need as well.
+AT_ONCE = 3
+_BUSY = 3  # seconds after which another try is worth it
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class TrialModels:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._open: OrderedDict[str, OpenedModel] = OrderedDict()
+        self._places = threading.BoundedSemaphore(AT_ONCE)
         self._turn = threading.Lock()
 
     def folder(self, digest: str) -> Path:
@@ -85,20 +92,32 @@ class TrialModels:
     def answer(self, digest: str, data: bytes) -> Outcome:
         """The model's answer to a picture.
 
-        Raises `UnsupportedImage`, `ModelInvalid`, `TooManyRequests` when others take too long, and what the
-        object store raises.
+        Raises `UnsupportedImage`, `ModelInvalid`, `TooManyRequests` when others wait already or take too
+        long, and what the object store raises.
         """
-        if not self._turn.acquire(timeout=_PATIENCE):
-            raise TooManyRequests("the server is busy with other pictures; try again in a moment")
-        try:
+        with self._in_turn():
             predictor = self._predictor(digest)
             picture = checked(data, self._runtime.settings, predictor.wanted_side)
             (outcome,) = predicting.predict([Source(0, "")], lambda _: picture, predictor, readers=1)
-        finally:
-            self._turn.release()
         if outcome.prediction is None:
             raise ModelInvalid(f"the model has no answer for this picture: {outcome.reason}")
         return outcome
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Alone with the models, after a wait in one of the few places for it. Raises `TooManyRequests`."""
+        busy = TooManyRequests("the server is busy with other pictures; try again in a moment", _BUSY)
+        if not self._places.acquire(blocking=False):
+            raise busy
+        try:
+            if not self._turn.acquire(timeout=_PATIENCE):
+                raise busy
+            try:
+                yield
+            finally:
+                self._turn.release()
+        finally:
+            self._places.release()
 
     def _predictor(self, digest: str) -> Predictor:
         if digest not in self._open:
@@ -126,11 +145,14 @@ def admit(redis: Redis, trial_id: int, kind: str, most: int) -> None:
     """Count one request of a kind for a link; at most `most` a minute. Raises `TooManyRequests`,
     `QueueUnavailable`.
     """
-    key = f"sightloop:trials:{trial_id}:{kind}:{int(time.time() // _MINUTE)}"
+    minute, past = divmod(int(time.time()), _MINUTE)
+    key = f"sightloop:trials:{trial_id}:{kind}:{minute}"
     try:
         pipeline: Any = redis.pipeline()
         count, _ = pipeline.incr(key).expire(key, 2 * _MINUTE).execute()
     except RedisError as error:
         raise QueueUnavailable(f"the queue does not answer ({type(error).__name__}); try again") from None
     if count > most:
-        raise TooManyRequests(f"this link is good for {most} of these a minute; wait a moment")
+        raise TooManyRequests(
+            f"this link is good for {most} of these a minute; wait a moment", _MINUTE - past
+        )

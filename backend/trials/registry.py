@@ -12,6 +12,7 @@ from itsdangerous import BadSignature
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.accounts.roles import Role, may
 from backend.db import now
 from backend.errors import InvalidRequest, LinkExpired, NotFound
 from backend.models.tables import Model
@@ -55,6 +56,13 @@ def revoke(session: Session, model: Model, trial_id: int) -> None:
     if trial is None or trial.model_id != model.id:
         raise NotFound(f"model {model.name!r} has no such link")
     trial.revoked_at = trial.revoked_at or now()
+
+
+def opens_to(role: Role, trial: Trial) -> bool:
+    """Whether a member is told where a link leads: through one that collects pictures come back, and to add
+    images is for editors.
+    """
+    return may(role, Role.EDITOR if trial.collects else Role.VIEWER)
 
 
 def path(settings: Settings, trial: Trial) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from sqlalchemy import func, select
 from backend.accounts.roles import Role
 from backend.accounts.tables import Membership, User
 from backend.db import SessionFactory
+from backend.runtime import Runtime
 from backend.workspaces.tables import ApiToken, Workspace
 from tests.accounts.conftest import PASSWORD, Join, post, sign_in
 from tests.api.conftest import Caller
 from tests.console.conftest import csrf_of
+from tests.console.trial_world import put_colours
 
 
 def _code(answer: Any) -> str:
@@ -328,3 +331,24 @@ def test_a_session_by_a_token_without_user_has_no_password(app: Flask, admin: Ca
         assert post(client, "/account/password", "/account", new="x").status_code == 403
         own = post(client, "/account/tokens/browser/revoke", "/account").text
         assert "this is the token you are using" in own
+
+
+def test_a_viewer_is_told_of_a_link_for_pictures_that_come_back_and_not_where_it_leads(
+    app: Flask, admin: Caller, join: Join
+) -> None:
+    put_colours(app)
+    settings = app.extensions["sightloop"].settings
+    app.extensions["sightloop"] = Runtime(replace(settings, phone_url="https://192.168.1.7:8712"))
+    links = "/models/parts-v1/links"
+    asking = admin("POST", links, {"minutes": 15}).get_json()
+    collecting = admin("POST", links, {"minutes": 15, "collects": True}).get_json()
+    vic, ed = join("vic", "viewer"), join("ed", "editor")
+    seen = vic.token("vics")("GET", links).get_json()["items"]
+    assert seen == [{**collecting, "path": None, "url": None}, asking]
+    assert ed.token("eds")("GET", links).get_json()["items"] == [collecting, asking]
+    with vic.browser() as client:
+        page = client.get("/models/parts-v1/test").text
+    assert asking["url"] in page and collecting["path"] not in page
+    assert "Pictures sent back" in page
+    with ed.browser() as client:
+        assert collecting["url"] in client.get("/models/parts-v1/test").text

@@ -241,6 +241,18 @@ def test_a_task_is_stopped_as_asked_for(furnished: FlaskClient, api_sessions: Se
     assert "there is nothing to stop" in page
 
 
+def test_a_step_of_a_task_that_has_ended_is_opened_without_a_reload(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    with transaction(api_sessions) as session:
+        advance(session, 2, TaskState.PREPARING, TaskState.FAILED)
+    page = furnished.get("/tasks/parts-v2").text
+    assert "running=yes" not in page
+    opened = furnished.get("/tasks/parts-v2/live?step=prepare")
+    assert "HX-Refresh" not in opened.headers and "Facts of the step prepare" in opened.text
+    assert furnished.get("/tasks/parts-v2/live?step=&running=yes").headers["HX-Refresh"] == "true"
+
+
 def test_a_model_has_its_metrics_matrix_and_plots(furnished: FlaskClient) -> None:
     page = furnished.get("/models/parts-v1").text
     assert "0.6 - 0.97" in page.replace("\u2013", "-") and "Confusion matrix" in page

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import click
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import delete, select
+from werkzeug.test import TestResponse
 
 from backend.cli import models as cli_models
 from backend.db import SessionFactory, now, transaction
@@ -23,10 +26,11 @@ from backend.trials import answering
 from backend.trials.registry import MINUTES
 from backend.trials.registry import path as path_of
 from backend.trials.tables import Trial
+from plugins import registry
 from tests import servers
 from tests.api.conftest import Caller
 from tests.console.conftest import csrf_of, sign_in
-from tests.console.trial_world import link_to, put_colours, use_store
+from tests.console.trial_world import link_to, put_colours, put_reader, use_store
 from tests.ml_backend.bundles import picture
 
 PAGE = "/models/parts-v1/test"
@@ -218,9 +222,37 @@ def test_a_link_has_its_share_of_pictures_a_minute(
     monkeypatch.setattr(answering, "PICTURES_A_MINUTE", 2)
     link, other = _make(owner), _make(owner, minutes="15")
     # Five, as another minute may begin between them.
-    statuses = [phone.post(f"{link}/answers", data=picture("red")).status_code for _ in range(5)]
+    answers = [phone.post(f"{link}/answers", data=picture("red")) for _ in range(5)]
+    statuses = [answer.status_code for answer in answers]
     assert statuses[:2] == [200, 200] and 429 in statuses
+    assert 1 <= int(answers[statuses.index(429)].headers["Retry-After"]) <= 60
     assert phone.post(f"{other}/answers", data=picture("red")).status_code == 200
+
+
+@pytest.fixture
+def reading(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file that keeps the model `parts-v1` from opening while it is there."""
+    monkeypatch.setitem(registry.BUILTIN, "reading", "tests.ml_backend.reading_plugin:PLUGIN")
+    registry.forget()
+    put_reader(app)
+    yield app.extensions["sightloop"].settings.data_dir / "no-such-file"
+    registry.forget()
+
+
+def test_only_a_few_pictures_wait_and_the_others_are_refused_at_once(app: Flask, reading: Path) -> None:
+    link = link_to(app)
+    reading.touch()
+
+    def send(_: int) -> TestResponse:
+        return app.test_client().post(f"{link}/answers", data=picture("red"))
+
+    with ThreadPoolExecutor(answering.AT_ONCE + 1) as pool:
+        sent = [pool.submit(send, number) for number in range(answering.AT_ONCE + 1)]
+        first = next(as_completed(sent)).result()
+        reading.unlink()
+    assert first.status_code == 429 and int(first.headers["Retry-After"]) >= 1
+    assert "busy with other pictures" in first.get_json()["detail"]
+    assert sorted(one.result().status_code for one in sent) == [200] * answering.AT_ONCE + [429]
 
 
 def test_pictures_come_back_only_where_the_owner_allowed_it(owner: FlaskClient, phone: FlaskClient) -> None:
