@@ -57,7 +57,7 @@ class Attempt:
             advance(session, self.task.id, old, new, attempt=self.record.attempt)
         self.record.start_step(step)
         self.record.flush()
-        if self.record.stop == "discard" or (self.record.stop and step == "train"):
+        if self.record.nothing_to_keep:
             raise TrainingStopped("nothing is kept")
 
 
@@ -100,6 +100,10 @@ def _take(runtime: Runtime, task_id: int) -> Attempt | None:
         if not advance(session, task_id, TaskState.QUEUED, TaskState.PREPARING):
             return None
         task = session.get_one(TrainingTask, task_id)
+        if (
+            task.stop
+        ):  # asked for before this attempt, which makes a model of what the former ones have learned
+            advance(session, task_id, TaskState.PREPARING, TaskState.STOPPING, attempt=task.attempt)
         task.worker = identity()
         task.started_at = task.started_at or task.heartbeat_at
         session.flush()

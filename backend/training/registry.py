@@ -206,7 +206,9 @@ def page(session: Session, workspace_id: int, *, after: int, limit: int) -> list
 
 
 def request_stop(session: Session, task: TrainingTask, *, discard: bool) -> None:
-    """Ask to stop: keep the best model so far, or discard. A queued task is stopped at once.
+    """Ask to stop: keep the best model so far, or discard. A queued task is stopped at once, unless it has
+    trained before its worker was lost and that is to be kept: then it waits for one more attempt, which makes
+    a model of it.
 
     Raises `WrongState` for a task that has ended.
     """
@@ -220,8 +222,13 @@ def request_stop(session: Session, task: TrainingTask, *, discard: bool) -> None
         session, task.id, state, TaskState.STOPPING, reason=reason
     ):
         raise WrongState(f"training task {task.name!r} has just changed its state; try again")
-    if state is TaskState.QUEUED:
-        advance(session, task.id, TaskState.STOPPING, TaskState.STOPPED, reason="it had not started")
+    if state is not TaskState.QUEUED:
+        return
+    if task.trained_seconds and not discard:
+        reason = "it waits for a worker to make a model of what it has learned"
+        advance(session, task.id, TaskState.STOPPING, TaskState.QUEUED, reason=reason)
+        return
+    advance(session, task.id, TaskState.STOPPING, TaskState.STOPPED, reason="it did not run")
 
 
 def _ended(state: TaskState) -> str:
@@ -250,11 +257,7 @@ def lose(session: Session, task: TrainingTask, reason: str) -> bool:
     True when the task is queued again.
     """
     state = TaskState(task.state)
-    if state is TaskState.STOPPING and task.stop == "keep":
-        message = f"{reason} before it had kept the best model; train again under another name"
-        fail(session, task, WorkerLost.code, message)
-        return False
-    if state is TaskState.STOPPING:
+    if state is TaskState.STOPPING and (task.stop == "discard" or not task.trained_seconds):
         advance(session, task.id, state, TaskState.STOPPED, reason=f"{reason} while stopping")
         _end_steps(session, task.id, "stopped")
         return False
