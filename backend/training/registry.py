@@ -26,12 +26,13 @@ from backend.models.tables import Model
 from backend.names import check_name
 from backend.training.devices import Placement
 from backend.training.lifecycle import ACTIVE, FINAL, TaskState, advance
-from backend.training.tables import TaskStep, TrainingTask
+from backend.training.tables import TaskEvent, TaskStep, TrainingTask
 from plugins import registry
 from plugins.contract import PluginError
 
 STEPS = ("prepare", "train", "evaluate", "export")
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 5  # those that an orderly end of their worker has cut short are not counted
+SHUT_DOWN = "its worker was shut down"
 CURRENT, SCRATCH = "current", "scratch"
 
 
@@ -252,7 +253,8 @@ def fail(
 
 
 def lose(session: Session, task: TrainingTask, reason: str) -> bool:
-    """The worker of this attempt is gone: back to the queue, or to an end when that makes no sense.
+    """The worker of this attempt is gone: back to the queue, or to an end when that makes no sense. The
+    reason is `SHUT_DOWN` when it was told to drop its job.
 
     True when the task is queued again.
     """
@@ -261,15 +263,21 @@ def lose(session: Session, task: TrainingTask, reason: str) -> bool:
         advance(session, task.id, state, TaskState.STOPPED, reason=f"{reason} while stopping")
         _end_steps(session, task.id, "stopped")
         return False
-    if task.attempt >= MAX_ATTEMPTS:
+    if reason != SHUT_DOWN and task.attempt - _shut_down(session, task) >= MAX_ATTEMPTS:
         fail(
             session,
             task,
             WorkerLost.code,
-            f"the worker was lost {task.attempt} times, the last time: {reason}",
+            f"the worker was lost {MAX_ATTEMPTS} times, the last time: {reason}",
         )
         return False
     return advance(session, task.id, state, TaskState.QUEUED, reason=reason, attempt=task.attempt)
+
+
+def _shut_down(session: Session, task: TrainingTask) -> int:
+    """How many attempts have ended with an orderly end of their worker."""
+    ended = TaskEvent.task_id == task.id, TaskEvent.reason == SHUT_DOWN
+    return session.scalar(select(func.count()).where(*ended)) or 0
 
 
 def _end_steps(session: Session, task_id: int, state: str) -> None:

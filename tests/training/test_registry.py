@@ -212,6 +212,20 @@ def test_after_many_lost_workers_the_task_fails(session: Session, task: Training
     assert (task.state, task.error_code) == ("failed", "worker_lost")
 
 
+def test_a_worker_that_is_shut_down_in_order_counts_for_nothing(session: Session, task: TrainingTask) -> None:
+    for _ in range(3 * tasks.MAX_ATTEMPTS):
+        advance(session, task.id, S.QUEUED, S.PREPARING)
+        session.refresh(task)
+        assert tasks.lose(session, task, tasks.SHUT_DOWN)
+        session.refresh(task)
+    for lost in range(1, tasks.MAX_ATTEMPTS + 1):
+        advance(session, task.id, S.QUEUED, S.PREPARING)
+        session.refresh(task)
+        assert tasks.lose(session, task, "gone") is (lost < tasks.MAX_ATTEMPTS)
+        session.refresh(task)
+    assert task.error == f"the worker was lost {tasks.MAX_ATTEMPTS} times, the last time: gone"
+
+
 @pytest.mark.parametrize("discard, seconds", [(True, 0.0), (True, 60.0), (False, 0.0)])
 def test_a_task_that_loses_its_worker_while_stopping_is_stopped_if_nothing_is_to_be_kept(
     session: Session, task: TrainingTask, discard: bool, seconds: float

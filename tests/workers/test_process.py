@@ -6,20 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
-from typing import cast
 
 import psutil
-import pytest
-from rq import Worker
-from rq.job import Job
-from sqlalchemy import Engine
 
-from backend.db import SessionFactory
-from backend.runtime import Runtime
 from tests.valkey import until
 from workers.process import identity, is_gone
-from workers.worker import SightloopWorker
 
 _PARENT = """
 import os, sys, time
@@ -68,24 +59,3 @@ def test_the_forked_process_dies_when_its_parent_is_killed() -> None:
         return not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
 
     until(dead, "the death of the orphan", seconds=10)
-
-
-def test_the_forked_process_opens_a_connection_of_its_own(
-    sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that parent and child use both would mix their transactions."""
-    engine: Engine = sessions.kw["bind"]
-    with engine.connect() as connection:
-        of_parent = connection.connection.dbapi_connection
-    used: list[object] = []
-
-    def work(*_: object) -> None:
-        with engine.connect() as connection:
-            used.append(connection.connection.dbapi_connection)
-
-    monkeypatch.setattr("workers.worker.die_with_parent", lambda: None)
-    monkeypatch.setattr(Worker, "main_work_horse", work)
-    worker = SightloopWorker.__new__(SightloopWorker)
-    worker._runtime = cast("Runtime", SimpleNamespace(sessions=sessions))
-    worker.main_work_horse(cast("Job", None), None)
-    assert used and used[0] is not of_parent
