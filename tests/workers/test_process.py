@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.valkey import until
+from workers import process
 from workers.process import identity, is_gone
 
 _PARENT = """
@@ -39,8 +42,33 @@ def test_a_process_that_has_ended_is_gone() -> None:
 
 
 def test_a_pid_that_is_used_again_does_not_count() -> None:
-    host, pid, started = identity().split("/")
-    assert is_gone(f"{host}/{pid}/{float(started) - 100:.2f}")
+    machine, pid, started = identity().split("/")
+    assert is_gone(f"{machine}/{pid}/{float(started) - 100:.0f}")
+
+
+def test_a_clock_that_is_set_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What psutil says of the start of a process moves with the clock of the system."""
+    before = identity()
+    booted = psutil.boot_time() + 3600
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: booted)
+    assert not is_gone(before)
+
+
+def test_without_proc_the_clock_of_the_system_must_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "_PROC", tmp_path / "absent")
+    machine, pid, started = identity().split("/")
+    assert not is_gone(f"{machine}/{pid}/{started}")
+    assert is_gone(f"{machine}/{pid}/{float(started) - 100:.2f}")
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    assert is_gone(f"{machine}/{child.pid}/{started}")
+
+
+def test_a_process_of_a_machine_of_the_same_name_is_not_judged() -> None:
+    machine, _, rest = identity().partition("/")
+    assert not is_gone(f"{machine.split(':')[0]}:another-boot/{rest}9")
 
 
 def test_a_process_of_another_host_is_not_judged() -> None:

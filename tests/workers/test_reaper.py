@@ -37,8 +37,8 @@ def task(session: Session, dataset: Dataset, runtime: Runtime) -> TrainingTask:
     row = tasks.create(session, dataset, request, Placement("train"))
     advance(session, row.id, TaskState.QUEUED, TaskState.PREPARING)
     session.refresh(row)
-    host, pid, started = identity().split("/")
-    row.worker = f"{host}/{pid}/{float(started) - 100:.2f}"
+    machine, pid, started = identity().split("/")
+    row.worker = f"{machine}/{pid}/{float(started) - 100:.0f}"
     session.commit()
     (task_folder(runtime.settings, row.id) / "training").mkdir(parents=True)
     return row
