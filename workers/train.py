@@ -31,7 +31,7 @@ from workers.gpus import visible
 from workers.heart import Heart
 from workers.process import identity, process_runtime
 from workers.ranks import launch
-from workers.scratch import forget, task_folder
+from workers.scratch import claim, forget, task_folder
 
 logger = structlog.get_logger()
 _BEAT_SECONDS = 5.0
@@ -115,6 +115,7 @@ def _take(runtime: Runtime, task_id: int) -> Attempt | None:
 
 def _steps(attempt: Attempt) -> None:
     attempt.record.start_step("prepare")
+    claim(attempt.runtime.settings, attempt.task.id, first=attempt.record.attempt == 1)
     prepared = prepare.prepare(attempt)
     attempt.record.end_step("succeeded")
 

@@ -295,6 +295,13 @@ def active(session: Session) -> list[TrainingTask]:
     )
 
 
+def unfinished(session: Session, ids: Sequence[int]) -> set[int]:
+    """Those of these tasks that there are and that have not ended."""
+    ended = [state.value for state in FINAL]
+    found = select(TrainingTask.id).where(TrainingTask.id.in_(ids), TrainingTask.state.not_in(ended))
+    return set(session.scalars(found))
+
+
 def waiting(session: Session, *, older_than: timedelta) -> list[TrainingTask]:
     """Queued tasks whose newest event (or creation) is older than that: their job may have got lost."""
     before = now() - older_than

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -53,6 +54,7 @@ def test_whatever_happens_the_task_fails_with_a_code_and_a_sentence(
     sessions: SessionFactory,
     task: TrainingTask,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     error: Exception,
     code: str,
     sentence: str,
@@ -61,7 +63,7 @@ def test_whatever_happens_the_task_fails_with_a_code_and_a_sentence(
         raise error
 
     monkeypatch.setattr(prepare, "prepare", fail)
-    runtime = Runtime(Settings())
+    runtime = Runtime(Settings(data_dir=tmp_path))
     runtime.__dict__["sessions"] = sessions
     train.execute(runtime, task.id)
     session.expire_all()
@@ -71,13 +73,17 @@ def test_whatever_happens_the_task_fails_with_a_code_and_a_sentence(
 
 
 def test_the_second_job_of_a_task_does_nothing(
-    session: Session, sessions: SessionFactory, task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+    session: Session,
+    sessions: SessionFactory,
+    task: TrainingTask,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     def fail(_attempt: object) -> None:
         raise PluginError("x", "y")
 
     monkeypatch.setattr(prepare, "prepare", fail)
-    runtime = Runtime(Settings())
+    runtime = Runtime(Settings(data_dir=tmp_path))
     runtime.__dict__["sessions"] = sessions
     train.execute(runtime, task.id)
     train.execute(runtime, task.id)
@@ -91,9 +97,10 @@ def test_what_was_learned_before_the_stop_is_kept_by_the_attempt_after_it(
     sessions: SessionFactory,
     task: TrainingTask,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     trained: float,
 ) -> None:
-    runtime = Runtime(Settings())
+    runtime = Runtime(Settings(data_dir=tmp_path))
     runtime.__dict__["sessions"] = sessions
     manifest = bare(task.name, task.algorithm)
 
@@ -124,9 +131,10 @@ def test_who_asks_to_discard_while_the_model_is_exported_gets_none(
     store: ObjectStore,
     task: TrainingTask,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     discard: bool,
 ) -> None:
-    runtime = Runtime(Settings(s3_bucket=BUCKET))
+    runtime = Runtime(Settings(data_dir=tmp_path, s3_bucket=BUCKET))
     runtime.__dict__.update(sessions=sessions, artifacts=store)
     store.ensure_bucket(BUCKET)
     manifest = bare(task.name, task.algorithm)
