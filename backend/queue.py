@@ -70,9 +70,13 @@ def enqueue(redis: Redis, name: str, function: str, row_id: int, *, attempt: int
     except DuplicateJobError:
         _discard_finished(redis, name, function, row_id, job_id)
     except RedisError as error:
-        raise QueueUnavailable(
-            f"the queue does not answer ({type(error).__name__}); see `sightloop status`, then try again"
-        ) from None
+        raise _unavailable(error) from None
+
+
+def _unavailable(error: RedisError) -> QueueUnavailable:
+    return QueueUnavailable(
+        f"the queue does not answer ({type(error).__name__}); see `sightloop status`, then try again"
+    )
 
 
 def _discard_finished(redis: Redis, name: str, function: str, row_id: int, job_id: str) -> None:
@@ -84,12 +88,14 @@ def _discard_finished(redis: Redis, name: str, function: str, row_id: int, job_i
 
 
 def is_live(redis: Redis, job_id: str) -> bool:
-    """Whether a job of that id waits or runs."""
+    """Whether a job of that id waits or runs. Raises `QueueUnavailable`."""
     try:
         job = SightloopJob.fetch(job_id, connection=redis, serializer="json")
         return job.get_status(refresh=True) in _LIVE
     except NoSuchJobError:
         return False
+    except RedisError as error:
+        raise _unavailable(error) from None
 
 
 def ping(redis: Redis) -> None:
@@ -97,9 +103,7 @@ def ping(redis: Redis) -> None:
     try:
         redis.ping()
     except RedisError as error:
-        raise QueueUnavailable(
-            f"the queue does not answer ({type(error).__name__}); see `sightloop status`, then try again"
-        ) from None
+        raise _unavailable(error) from None
 
 
 def served_queues(redis: Redis) -> set[str]:

@@ -56,6 +56,13 @@ class Runtime:
             )
         )
 
+    def leave_to_parent(self) -> None:
+        """In a forked process: its parent goes on using its connections to the database and the store, so
+        this one makes its own.
+        """
+        self.sessions.kw["bind"].dispose(close=False)
+        self.__dict__.pop("artifacts", None)
+
     def store(self, connection: StorageConnection, *, read_timeout: float = 30.0) -> ObjectStore:
         """The store behind a storage connection; `read_timeout` in seconds, for each of its three tries.
 

@@ -51,6 +51,13 @@ class Record:
         running = 0.0 if self._training_since is None else time.monotonic() - self._training_since
         return self.trained_before + running
 
+    @property
+    def nothing_to_keep(self) -> bool:
+        """Whether a stop that was asked for ends the task now: nothing is to be kept, or nothing was trained
+        yet, by an earlier attempt either.
+        """
+        return self.stop == "discard" or (self.stop == "keep" and not self.trained_before)
+
     def start_step(self, name: str) -> None:
         """Begin a step. Raises `AttemptLost`."""
         self.step, self.facts = name, {}

@@ -116,7 +116,7 @@ def _read_labels(attempt: Attempt) -> None:
 
 def _go_on(attempt: Attempt) -> None:
     attempt.record.flush_if_due()
-    if attempt.record.stop:
+    if attempt.record.nothing_to_keep:
         raise TrainingStopped("nothing was trained yet")
 
 

@@ -20,7 +20,7 @@ from backend.training import registry as tasks
 from backend.training.lifecycle import ACTIVE, TaskState
 from backend.training.tables import TrainingTask
 from workers.process import is_gone
-from workers.scratch import forget
+from workers.scratch import claimed, forget
 
 logger = structlog.get_logger()
 _GRACE = timedelta(seconds=15)
@@ -29,6 +29,7 @@ _GRACE = timedelta(seconds=15)
 def reap(runtime: Runtime) -> None:
     """One round. Raises `QueueUnavailable` when Valkey does not answer; the next round goes on."""
     _lose_tasks(runtime)
+    _forget_tasks(runtime)
     _enqueue_tasks(runtime)
     _requeue_operations(runtime)
     _reconcile_labels(runtime)
@@ -51,6 +52,15 @@ def _lose_tasks(runtime: Runtime) -> None:
             enqueue(runtime.redis, task.queue, RUN_TRAINING, task.id, attempt=task.attempt)
         else:  # it ended without its worker, which would have tidied up
             forget(runtime.settings, task_id)
+
+
+def _forget_tasks(runtime: Runtime) -> None:
+    """What tasks have left on this machine that ended elsewhere, or while they waited, or are deleted."""
+    here = claimed(runtime.settings)
+    with runtime.sessions() as session:
+        needed = tasks.unfinished(session, here)
+    for task_id in set(here) - needed:
+        forget(runtime.settings, task_id)
 
 
 def _is_lost(task: TrainingTask, silent: datetime) -> bool:

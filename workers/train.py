@@ -31,7 +31,7 @@ from workers.gpus import visible
 from workers.heart import Heart
 from workers.process import identity, process_runtime
 from workers.ranks import launch
-from workers.scratch import forget, task_folder
+from workers.scratch import claim, forget, task_folder
 
 logger = structlog.get_logger()
 _BEAT_SECONDS = 5.0
@@ -57,7 +57,7 @@ class Attempt:
             advance(session, self.task.id, old, new, attempt=self.record.attempt)
         self.record.start_step(step)
         self.record.flush()
-        if self.record.stop == "discard" or (self.record.stop and step == "train"):
+        if self.record.nothing_to_keep:
             raise TrainingStopped("nothing is kept")
 
 
@@ -100,6 +100,10 @@ def _take(runtime: Runtime, task_id: int) -> Attempt | None:
         if not advance(session, task_id, TaskState.QUEUED, TaskState.PREPARING):
             return None
         task = session.get_one(TrainingTask, task_id)
+        if (
+            task.stop
+        ):  # asked for before this attempt, which makes a model of what the former ones have learned
+            advance(session, task_id, TaskState.PREPARING, TaskState.STOPPING, attempt=task.attempt)
         task.worker = identity()
         task.started_at = task.started_at or task.heartbeat_at
         session.flush()
@@ -111,6 +115,7 @@ def _take(runtime: Runtime, task_id: int) -> Attempt | None:
 
 def _steps(attempt: Attempt) -> None:
     attempt.record.start_step("prepare")
+    claim(attempt.runtime.settings, attempt.task.id, first=attempt.record.attempt == 1)
     prepared = prepare.prepare(attempt)
     attempt.record.end_step("succeeded")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 from rq import Worker
 from rq.job import Job
 from sqlalchemy.exc import OperationalError
@@ -50,16 +52,29 @@ class SightloopWorker(Worker):
         self._reap()
 
     def maintain_heartbeats(self, job: Job, execution: Any) -> None:
-        """During a job."""
-        super().maintain_heartbeats(job, execution)
+        """During a job, which goes on while the queue does not answer: its training needs none."""
+        try:
+            super().maintain_heartbeats(job, execution)
+        except RedisError as error:
+            logger.warning("queue_does_not_answer", reason=type(error).__name__)
         self._reap()
 
     def main_work_horse(self, job: Job, queue: Any) -> None:
         """In the forked process."""
         die_with_parent()
-        # The parent goes on using its connection to the database: this process opens one of its own.
-        self._runtime.sessions.kw["bind"].dispose(close=False)
+        self._runtime.leave_to_parent()
         super().main_work_horse(job, queue)
+
+    def monitor_work_horse(self, job: Job, queue: Any, execution: Any) -> None:
+        """In the parent, while a job runs. The second signal ends it with the job, whose task waits again."""
+        try:
+            super().monitor_work_horse(job, queue, execution)
+        except SystemExit:
+            if job.func_name == RUN_TRAINING:
+                # Where this fails, the reaper of another worker finds the task.
+                with suppress(AppError, OperationalError):
+                    self._lose(int(job.args[0]), tasks.SHUT_DOWN)
+            raise
 
     def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: Any) -> None:
         """The forked process was killed (by hand, or for its memory): the task goes on at once."""
@@ -87,5 +102,9 @@ class SightloopWorker(Worker):
         self._reaped = time.monotonic()
         try:
             reap(self._runtime)
-        except (AppError, OperationalError) as error:  # the queue or the database; the next round goes on
+        except (
+            AppError,
+            OperationalError,
+            RedisError,
+        ) as error:  # the queue or the database; the next round goes on
             logger.warning("reaper_waits", reason=str(error).splitlines()[0])

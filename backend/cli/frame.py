@@ -19,6 +19,7 @@ from backend.version import VERSION
 
 if TYPE_CHECKING:
     from backend.cli.client import Client
+    from backend.cli.credentials import Tokens
     from backend.cli.embedded.home import Home
 
 # Each is imported when it is called, so that `--help` and `up` do not wait for what they do not need.
@@ -64,6 +65,13 @@ class Shell:
         from backend.cli.embedded.home import Home  # noqa: PLC0415 - see _MODULES
 
         return Home(self.settings.data_dir.resolve())
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The tokens of services that are kept on this machine."""
+        from backend.cli.credentials import tokens_of  # noqa: PLC0415 - see _MODULES
+
+        return tokens_of(self.home, self.settings.api_url)
 
     @cached_property
     def client(self) -> Client:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import httpx
 
-from backend.cli import credentials, show
+from backend.cli import show
 from backend.cli.client import DIRECT, Resource, named
 from backend.cli.errors import BadInput, OperationFailed
 from backend.cli.frame import Shell, Verb, answer, pass_shell
@@ -65,7 +65,7 @@ def predict(
     """
     drawings = _drawings(explain, images)
     address = endpoint or _endpoint(shell, service)
-    known = token or credentials.kept(shell.home).get(service)
+    known = token or shell.tokens.get(service)
     if not known:
         raise BadInput(
             f"no token of service {service} is known here; give one with --token, "

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from backend.cli import credentials, show
+from backend.cli import show
 from backend.cli.client import Resource, named
 from backend.cli.errors import OperationFailed, Refused
 from backend.cli.frame import Noun, Shell, Verb, answer, pass_shell
@@ -44,7 +44,7 @@ def deploy(shell: Shell, /, name: str, wait: bool, **wanted: Any) -> None:
     """
     made = shell.client.post("/services", {"name": name, **wanted})
     token = made["token"]
-    credentials.keep(shell.home, name, token)
+    shell.tokens.keep(name, token)
     with show.line(f"deploying {name}") as say:
         service = _settle(shell, name, say) if wait else _with_endpoint(shell, made)
     if shell.json:
@@ -173,7 +173,7 @@ def logs(shell: Shell, name: str, lines: int) -> None:
 def delete(shell: Shell, name: str, wait: bool) -> None:
     """Delete a service and its tokens; accepted requests are answered first."""
     service = shell.client.delete(named(_NOUN, name))
-    credentials.forget(shell.home, name)
+    shell.tokens.forget(name)
     if wait:
         with show.line(f"deleting {name}"):
             service = _until_gone(shell, service)
@@ -213,7 +213,7 @@ def tokens(shell: Shell, name: str, action: str, token_id: int | None) -> None:
         )
     elif action == "create":
         made = shell.client.post(address)
-        credentials.keep(shell.home, name, made["token"])
+        shell.tokens.keep(name, made["token"])
         show.done(shell, made, f"Token {made['id']}, shown this once: {made['token']}")
     else:
         shell.client.delete(f"{address}/{token_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ import click
 from backend.cli import show
 from backend.cli.client import Resource, named
 from backend.cli.durations import Duration
-from backend.cli.errors import OperationFailed
+from backend.cli.errors import OperationFailed, Refused
 from backend.cli.frame import Noun, Shell, Verb, answer, pass_shell
 from backend.cli.watching import follow_logs, watch_task
 
@@ -161,5 +162,22 @@ def stop(shell: Shell, name: str, discard: bool, wait: bool) -> None:
     task = shell.client.post(f"{named(_NOUN, name)}/stop", {"discard": discard})
     if wait:
         task = watch_task(shell, name)
-    kept = "nothing is kept" if discard else "the best model so far is kept"
-    show.done(shell, task, f"Task {name} is {task['state']}; {kept}.")
+    show.done(shell, task, f"Task {name} is {task['state']}; {_kept(shell, task, discard)}.")
+
+
+def _kept(shell: Shell, task: Resource, discard: bool) -> str:
+    """What becomes of what the task has learned."""
+    if discard:
+        return "nothing is kept"
+    if task["state"] == "queued":
+        return "the next free worker makes a model of what it has learned"
+    if task["state"] == "stopping":
+        return "the best model so far is kept, if there is one yet"
+    if task["state"] == "failed":
+        return str(task["error"] or task["error_code"])
+    try:
+        return f"model {shell.client.get(named('models', task['name']))['name']} is kept"
+    except Refused as error:
+        if error.answer_status != HTTPStatus.NOT_FOUND:
+            raise
+        return "there was no model yet"

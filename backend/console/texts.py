@@ -139,7 +139,7 @@ ENGLISH = {
     "tasks.none": "Nothing was trained yet",
     "tasks.none_do": "A training task makes a model from the labelled images of a dataset.",
     "tasks.discarding": "{name} stops and keeps nothing.",
-    "tasks.stopping": "{name} stops and keeps the best model so far.",
+    "tasks.stopping": "{name} stops and keeps the best model so far, if there is one yet.",
     "tasks.stop_keep": "Stop, keep the best",
     "tasks.stop_discard": "Stop and discard",
     "tasks.model": "Open the model",

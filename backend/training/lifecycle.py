@@ -1,7 +1,8 @@
 """The states of a training task and the one function that changes them.
 
     queued -> preparing -> training -> evaluating -> exporting -> succeeded
-    from any of these: stopping -> stopped, or failed; a lost worker puts the task back to queued.
+    from any of these: stopping -> stopped, or failed; a lost worker puts the task back to queued, also one
+    that is stopping and has trained: one more attempt makes a model of what it had learned.
 
 The database is the record: a change is a compare-and-swap on the state (and on the attempt, for a worker),
 and writes an event. Whoever loses the race changes nothing.
@@ -43,7 +44,7 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     _S.TRAINING: frozenset({_S.EVALUATING, _S.STOPPING, _S.FAILED, _S.QUEUED}),
     _S.EVALUATING: frozenset({_S.EXPORTING, _S.STOPPING, _S.FAILED, _S.QUEUED}),
     _S.EXPORTING: frozenset({_S.SUCCEEDED, _S.STOPPING, _S.FAILED, _S.QUEUED}),
-    _S.STOPPING: frozenset({_S.STOPPED, _S.FAILED}),
+    _S.STOPPING: frozenset({_S.STOPPED, _S.FAILED, _S.QUEUED}),
     _S.SUCCEEDED: frozenset(),
     _S.STOPPED: frozenset(),
     _S.FAILED: frozenset(),

@@ -26,12 +26,13 @@ from backend.models.tables import Model
 from backend.names import check_name
 from backend.training.devices import Placement
 from backend.training.lifecycle import ACTIVE, FINAL, TaskState, advance
-from backend.training.tables import TaskStep, TrainingTask
+from backend.training.tables import TaskEvent, TaskStep, TrainingTask
 from plugins import registry
 from plugins.contract import PluginError
 
 STEPS = ("prepare", "train", "evaluate", "export")
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 5  # those that an orderly end of their worker has cut short are not counted
+SHUT_DOWN = "its worker was shut down"
 CURRENT, SCRATCH = "current", "scratch"
 
 
@@ -211,7 +212,9 @@ def page(session: Session, workspace_id: int, *, after: int, limit: int) -> list
 
 
 def request_stop(session: Session, task: TrainingTask, *, discard: bool) -> None:
-    """Ask to stop: keep the best model so far, or discard. A queued task is stopped at once.
+    """Ask to stop: keep the best model so far, or discard. A queued task is stopped at once, unless it has
+    trained before its worker was lost and that is to be kept: then it waits for one more attempt, which makes
+    a model of it.
 
     Raises `WrongState` for a task that has ended.
     """
@@ -225,8 +228,13 @@ def request_stop(session: Session, task: TrainingTask, *, discard: bool) -> None
         session, task.id, state, TaskState.STOPPING, reason=reason
     ):
         raise WrongState(f"training task {task.name!r} has just changed its state; try again")
-    if state is TaskState.QUEUED:
-        advance(session, task.id, TaskState.STOPPING, TaskState.STOPPED, reason="it had not started")
+    if state is not TaskState.QUEUED:
+        return
+    if task.trained_seconds and not discard:
+        reason = "it waits for a worker to make a model of what it has learned"
+        advance(session, task.id, TaskState.STOPPING, TaskState.QUEUED, reason=reason)
+        return
+    advance(session, task.id, TaskState.STOPPING, TaskState.STOPPED, reason="it did not run")
 
 
 def _ended(state: TaskState) -> str:
@@ -250,28 +258,31 @@ def fail(
 
 
 def lose(session: Session, task: TrainingTask, reason: str) -> bool:
-    """The worker of this attempt is gone: back to the queue, or to an end when that makes no sense.
+    """The worker of this attempt is gone: back to the queue, or to an end when that makes no sense. The
+    reason is `SHUT_DOWN` when it was told to drop its job.
 
     True when the task is queued again.
     """
     state = TaskState(task.state)
-    if state is TaskState.STOPPING and task.stop == "keep":
-        message = f"{reason} before it had kept the best model; train again under another name"
-        fail(session, task, WorkerLost.code, message)
-        return False
-    if state is TaskState.STOPPING:
+    if state is TaskState.STOPPING and (task.stop == "discard" or not task.trained_seconds):
         advance(session, task.id, state, TaskState.STOPPED, reason=f"{reason} while stopping")
         _end_steps(session, task.id, "stopped")
         return False
-    if task.attempt >= MAX_ATTEMPTS:
+    if reason != SHUT_DOWN and task.attempt - _shut_down(session, task) >= MAX_ATTEMPTS:
         fail(
             session,
             task,
             WorkerLost.code,
-            f"the worker was lost {task.attempt} times, the last time: {reason}",
+            f"the worker was lost {MAX_ATTEMPTS} times, the last time: {reason}",
         )
         return False
     return advance(session, task.id, state, TaskState.QUEUED, reason=reason, attempt=task.attempt)
+
+
+def _shut_down(session: Session, task: TrainingTask) -> int:
+    """How many attempts have ended with an orderly end of their worker."""
+    ended = TaskEvent.task_id == task.id, TaskEvent.reason == SHUT_DOWN
+    return session.scalar(select(func.count()).where(*ended)) or 0
 
 
 def _end_steps(session: Session, task_id: int, state: str) -> None:
@@ -287,6 +298,13 @@ def active(session: Session) -> list[TrainingTask]:
     return list(
         session.scalars(select(TrainingTask).where(TrainingTask.state.in_([s.value for s in ACTIVE])))
     )
+
+
+def unfinished(session: Session, ids: Sequence[int]) -> set[int]:
+    """Those of these tasks that there are and that have not ended."""
+    ended = [state.value for state in FINAL]
+    found = select(TrainingTask.id).where(TrainingTask.id.in_(ids), TrainingTask.state.not_in(ended))
+    return set(session.scalars(found))
 
 
 def waiting(session: Session, *, older_than: timedelta) -> list[TrainingTask]:

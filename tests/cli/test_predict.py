@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backend.cli import credentials
+from backend.cli.credentials import Tokens
 from backend.cli.embedded.home import Home
 from tests.cli.program import Stack, free_base
 
@@ -142,10 +142,10 @@ def test_the_token_comes_from_the_option_the_environment_or_deploy(
     assert "no token of service flowers" in nobody.run(*call, code=1)
     nobody.run(*call, SIGHTLOOP_SERVICE_TOKEN=TOKEN)
     assert "wrong token" in nobody.run(*call, code=1, SIGHTLOOP_SERVICE_TOKEN="other")
-    credentials.keep(Home(nobody.data_dir), "flowers", TOKEN)
+    Tokens(Home(nobody.data_dir)).keep("flowers", TOKEN)
     nobody.run(*call)
     assert (nobody.data_dir / "tokens.json").stat().st_mode & 0o077 == 0
-    credentials.forget(Home(nobody.data_dir), "flowers")
+    Tokens(Home(nobody.data_dir)).forget("flowers")
     nobody.run(*call, code=1)
 
 

@@ -219,6 +219,16 @@ def test_a_worker_that_is_lost_after_the_time_is_up_costs_nothing(tmp_path: Path
     assert again.facts["fine_tuned_share"] == first.facts["fine_tuned_share"]
 
 
+def test_a_stop_before_the_attempt_judges_what_the_former_one_has_trained(tmp_path: Path) -> None:
+    made = photographs.materials(train=4, validation=2)
+    train(context_of(tmp_path, *made, epochs=2))
+    again = context_of(tmp_path, *made, epochs=2)
+    again.stop_at = 1
+    evaluation_of(again, train(again))
+    assert again.facts["epochs"] == 2
+    assert not [row for row in again.rows if row["name"] == "learning_rate"]
+
+
 @pytest.mark.parametrize("base, both_ways", [(bases.LITE0, False), (bases.LITE0, True), (bases.LITE2, True)])
 def test_the_exported_model_is_the_network(base: bases.Base, both_ways: bool, tmp_path: Path) -> None:
     network = bases.load(base, 3)

@@ -160,6 +160,14 @@ def test_a_stop_keeps_what_there_is(tmp_path: Path, asked: int) -> None:
     assert predictor.predict([images.decode(made.read(made.snapshot[0]))])[0].outputs
 
 
+def test_a_stop_before_the_attempt_keeps_what_the_former_one_has_trained(tmp_path: Path) -> None:
+    trainer.train(context(tmp_path))
+    again = context(tmp_path)
+    again.stop_at = 1
+    trainer.train(again)
+    assert again.facts["recogniser_epochs"] == 1 and again.facts["kept"] == "trained networks"
+
+
 def test_looking_for_texts_takes_a_small_share_of_the_time_to_read(tmp_path: Path) -> None:
     made = context(tmp_path)
     side = pages.pages(made, "train")

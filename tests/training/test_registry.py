@@ -222,18 +222,63 @@ def test_after_many_lost_workers_the_task_fails(session: Session, task: Training
     assert (task.state, task.error_code) == ("failed", "worker_lost")
 
 
-@pytest.mark.parametrize("discard, state, code", [(True, "stopped", ""), (False, "failed", "worker_lost")])
-def test_a_task_that_loses_its_worker_while_stopping_says_whether_a_model_was_lost(
-    session: Session, task: TrainingTask, discard: bool, state: str, code: str
+def test_a_worker_that_is_shut_down_in_order_counts_for_nothing(session: Session, task: TrainingTask) -> None:
+    for _ in range(3 * tasks.MAX_ATTEMPTS):
+        advance(session, task.id, S.QUEUED, S.PREPARING)
+        session.refresh(task)
+        assert tasks.lose(session, task, tasks.SHUT_DOWN)
+        session.refresh(task)
+    for lost in range(1, tasks.MAX_ATTEMPTS + 1):
+        advance(session, task.id, S.QUEUED, S.PREPARING)
+        session.refresh(task)
+        assert tasks.lose(session, task, "gone") is (lost < tasks.MAX_ATTEMPTS)
+        session.refresh(task)
+    assert task.error == f"the worker was lost {tasks.MAX_ATTEMPTS} times, the last time: gone"
+
+
+@pytest.mark.parametrize("discard, seconds", [(True, 0.0), (True, 60.0), (False, 0.0)])
+def test_a_task_that_loses_its_worker_while_stopping_is_stopped_if_nothing_is_to_be_kept(
+    session: Session, task: TrainingTask, discard: bool, seconds: float
 ) -> None:
     advance(session, task.id, S.QUEUED, S.PREPARING)
     session.refresh(task)
+    task.trained_seconds = seconds
     tasks.request_stop(session, task, discard=discard)
     session.refresh(task)
     assert not tasks.lose(session, task, "the worker was lost")
     session.refresh(task)
-    assert (task.state, task.error_code) == (state, code)
-    assert discard or "before it had kept the best model" in task.error
+    assert (task.state, task.error_code) == ("stopped", "")
+
+
+def test_a_task_that_loses_its_worker_while_it_keeps_the_best_model_gets_another(
+    session: Session, task: TrainingTask
+) -> None:
+    advance(session, task.id, S.QUEUED, S.PREPARING)
+    session.refresh(task)
+    task.trained_seconds = 60.0
+    tasks.request_stop(session, task, discard=False)
+    session.refresh(task)
+    assert tasks.lose(session, task, "the worker was lost")
+    session.refresh(task)
+    assert (task.state, task.stop) == ("queued", "keep")
+
+
+@pytest.mark.parametrize("discard, state", [(False, "queued"), (True, "stopped")])
+def test_a_task_that_waits_again_and_is_stopped_keeps_what_it_has_learned(
+    session: Session, task: TrainingTask, discard: bool, state: str
+) -> None:
+    advance(session, task.id, S.QUEUED, S.PREPARING)
+    session.refresh(task)
+    task.trained_seconds = 60.0
+    assert tasks.lose(session, task, "the worker was lost")
+    session.refresh(task)
+    tasks.request_stop(session, task, discard=discard)
+    session.refresh(task)
+    assert task.state == state
+    if not discard:  # who has changed his mind does not wait for a worker
+        tasks.request_stop(session, task, discard=True)
+        session.refresh(task)
+        assert task.state == "stopped"
 
 
 def test_without_any_gpu_the_cpu_is_used_and_said() -> None:

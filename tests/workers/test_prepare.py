@@ -36,7 +36,8 @@ def test_copies_of_an_image_are_fetched_once(place: Place, tmp_path: Path) -> No
         examples.append(_example(f"{place.prefix}{number}.jpg", data))
     store: Any = CountingStore(place)
     task = SimpleNamespace(dataset=SimpleNamespace(bucket=BUCKET))
-    attempt: Any = SimpleNamespace(task=task, record=SimpleNamespace(flush_if_due=lambda: None, stop=""))
+    record = SimpleNamespace(flush_if_due=lambda: None, nothing_to_keep=False)
+    attempt: Any = SimpleNamespace(task=task, record=record)
     prepared: Any = SimpleNamespace(examples=examples, images=tmp_path / "images")
     assert prepare._fetch(attempt, store, prepared) == 3
     assert len(store.read_keys) == 3

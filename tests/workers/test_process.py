@@ -6,20 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
-from typing import cast
+from pathlib import Path
 
 import psutil
 import pytest
-from rq import Worker
-from rq.job import Job
-from sqlalchemy import Engine
 
-from backend.db import SessionFactory
-from backend.runtime import Runtime
 from tests.valkey import until
+from workers import process
 from workers.process import identity, is_gone
-from workers.worker import SightloopWorker
 
 _PARENT = """
 import os, sys, time
@@ -48,8 +42,33 @@ def test_a_process_that_has_ended_is_gone() -> None:
 
 
 def test_a_pid_that_is_used_again_does_not_count() -> None:
-    host, pid, started = identity().split("/")
-    assert is_gone(f"{host}/{pid}/{float(started) - 100:.2f}")
+    machine, pid, started = identity().split("/")
+    assert is_gone(f"{machine}/{pid}/{float(started) - 100:.0f}")
+
+
+def test_a_clock_that_is_set_ends_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What psutil says of the start of a process moves with the clock of the system."""
+    before = identity()
+    booted = psutil.boot_time() + 3600
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: booted)
+    assert not is_gone(before)
+
+
+def test_without_proc_the_clock_of_the_system_must_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(process, "_PROC", tmp_path / "absent")
+    machine, pid, started = identity().split("/")
+    assert not is_gone(f"{machine}/{pid}/{started}")
+    assert is_gone(f"{machine}/{pid}/{float(started) - 100:.2f}")
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        child.wait()
+    assert is_gone(f"{machine}/{child.pid}/{started}")
+
+
+def test_a_process_of_a_machine_of_the_same_name_is_not_judged() -> None:
+    machine, _, rest = identity().partition("/")
+    assert not is_gone(f"{machine.split(':')[0]}:another-boot/{rest}9")
 
 
 def test_a_process_of_another_host_is_not_judged() -> None:
@@ -68,24 +87,3 @@ def test_the_forked_process_dies_when_its_parent_is_killed() -> None:
         return not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
 
     until(dead, "the death of the orphan", seconds=60)
-
-
-def test_the_forked_process_opens_a_connection_of_its_own(
-    sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One that parent and child use both would mix their transactions."""
-    engine: Engine = sessions.kw["bind"]
-    with engine.connect() as connection:
-        of_parent = connection.connection.dbapi_connection
-    used: list[object] = []
-
-    def work(*_: object) -> None:
-        with engine.connect() as connection:
-            used.append(connection.connection.dbapi_connection)
-
-    monkeypatch.setattr("workers.worker.die_with_parent", lambda: None)
-    monkeypatch.setattr(Worker, "main_work_horse", work)
-    worker = SightloopWorker.__new__(SightloopWorker)
-    worker._runtime = cast("Runtime", SimpleNamespace(sessions=sessions))
-    worker.main_work_horse(cast("Job", None), None)
-    assert used and used[0] is not of_parent

@@ -20,7 +20,7 @@ from backend.training.registry import TaskRequest
 from backend.training.tables import TrainingTask
 from workers.process import identity
 from workers.reaper import reap
-from workers.scratch import task_folder
+from workers.scratch import claim, task_folder
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def task(session: Session, dataset: Dataset, runtime: Runtime) -> TrainingTask:
     row = tasks.create(session, dataset, request, Placement("train"))
     advance(session, row.id, TaskState.QUEUED, TaskState.PREPARING)
     session.refresh(row)
-    host, pid, started = identity().split("/")
-    row.worker = f"{host}/{pid}/{float(started) - 100:.2f}"
+    machine, pid, started = identity().split("/")
+    row.worker = f"{machine}/{pid}/{float(started) - 100:.0f}"
     session.commit()
-    (task_folder(runtime.settings, row.id) / "training").mkdir(parents=True)
+    claim(runtime.settings, row.id, first=True)
     return row
 
 
@@ -71,3 +71,37 @@ def test_a_living_worker_is_left_alone(runtime: Runtime, session: Session, task:
     reap(runtime)
     session.expire_all()
     assert task.state == "preparing"
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_a_task_has_left_is_removed_when_it_was_stopped_while_it_waited_or_deleted(
+    runtime: Runtime, session: Session, task: TrainingTask, gone: bool
+) -> None:
+    reap(runtime)
+    session.refresh(task)
+    tasks.request_stop(session, task, discard=True)
+    if gone:
+        session.delete(task)
+    session.commit()
+    reap(runtime)
+    assert not task_folder(runtime.settings, task.id).exists()
+
+
+def test_the_folder_of_another_stack_in_the_same_data_directory_stays(
+    runtime: Runtime, task: TrainingTask, tmp_path: Path
+) -> None:
+    other = Settings(data_dir=tmp_path, database_url="sqlite:////elsewhere/sightloop.db")
+    claim(other, task.id + 1, first=True)
+    reap(runtime)
+    assert task_folder(other, task.id + 1).exists()
+
+
+def test_the_first_attempt_finds_nothing_of_a_deleted_task_with_its_number(
+    runtime: Runtime, task: TrainingTask
+) -> None:
+    checkpoint = task_folder(runtime.settings, task.id) / "checkpoint"
+    checkpoint.touch()
+    claim(runtime.settings, task.id, first=False)
+    assert checkpoint.exists()
+    claim(runtime.settings, task.id, first=True)
+    assert not checkpoint.exists()

@@ -91,6 +91,39 @@ def test_the_second_job_of_a_task_does_nothing(
     assert task.attempt == 1
 
 
+@pytest.mark.parametrize("trained", [0.0, 3600.0])
+def test_what_was_learned_before_the_stop_is_kept_by_the_attempt_after_it(
+    session: Session,
+    sessions: SessionFactory,
+    task: TrainingTask,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    trained: float,
+) -> None:
+    runtime = Runtime(Settings(data_dir=tmp_path))
+    runtime.__dict__["sessions"] = sessions
+    manifest = bare(task.name, task.algorithm)
+
+    def steps(attempt: train.Attempt) -> None:
+        attempt.record.start_step("prepare")
+        attempt.record.flush()
+        prepare._go_on(attempt)
+        attempt.record.end_step("succeeded")
+        attempt.enter("train", TaskState.PREPARING, TaskState.TRAINING)
+        attempt.record.end_step("succeeded")
+        attempt.enter("evaluate", TaskState.TRAINING, TaskState.EVALUATING)
+        judgement = Judgement(Evaluation({"accuracy": 1.0}), "validation")
+        train._finish(attempt, export.Exported(manifest, 1, judgement))
+
+    monkeypatch.setattr(train, "_steps", steps)
+    task.trained_seconds, task.stop = trained, "keep"
+    session.commit()
+    train.execute(runtime, task.id)
+    session.expire_all()
+    assert (task.state, task.error_code) == ("stopped", "")
+    assert session.scalars(select(Model.name)).all() == (["first"] if trained else [])
+
+
 @pytest.mark.parametrize("discard", [False, True])
 def test_who_asks_to_discard_while_the_model_is_exported_gets_none(
     session: Session,
