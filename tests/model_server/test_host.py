@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,8 +102,10 @@ def test_a_service_that_served_when_its_installation_moved_serves_again(
             return False
         return True
 
+    host.kill_host()  # it would start again what is stopped here
     until(forgotten, "the group is forgotten")
     host.supervisor.add(key)  # as a supervisord started anew knows it
+    host.start_host()
 
     def answers() -> bool:
         try:
@@ -257,6 +260,22 @@ def test_a_port_that_is_taken_and_a_wrong_assignment_are_reported(host: Machine,
     backend.forget("misnamed")
     for name in ("taken", "wrong"):
         backend.wait(name, "deleted", backend.want(name, desired="deleted"))
+
+
+def test_a_service_whose_port_was_taken_while_it_stood_still_names_the_port(
+    host: Machine, bundle: Bundle
+) -> None:
+    backend = host.backend
+    port = backend.wait("late", "ready", backend.want("late", bundle))["port"]
+    backend.wait("late", "stopped", backend.want("late", desired="stopped"))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        report = backend.wait("late", "failed", backend.want("late", desired="running"))
+        assert f"port {port} of 127.0.0.1 is taken" in report["message"]
+    backend.wait("late", "ready", backend.want("late", desired="running"))
+    backend.wait("late", "deleted", backend.want("late", desired="deleted"))
 
 
 def test_an_assignment_that_cannot_be_read_leaves_the_service_as_it_is(
