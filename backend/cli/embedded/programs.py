@@ -297,7 +297,7 @@ def _api_https(home: Home, choices: Choices, settings: Mapping[str, str]) -> Pro
 
 
 def _gunicorn(bind: str, *more: str, workers: int) -> tuple[str, ...]:
-    options = ["--bind", bind, "--worker-class", "gthread", "--workers", str(workers), "--threads", "8"]
+    options = ["--bind", bind, "--workers", str(workers), "--threads", "8"]
     options += ["--timeout", "60", "--graceful-timeout", "3", "--keep-alive", "5", "--no-control-socket"]
     if os.path.isdir("/dev/shm"):
         options += ["--worker-tmp-dir", "/dev/shm"]  # a busy disk must not look like a stuck worker
