@@ -59,6 +59,13 @@ def test_an_open_data_directory_is_closed(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+def test_weights_may_be_there_before_the_first_start(folder: Path) -> None:
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights" / "swin_t.pth").write_bytes(b"x")
+    Home(folder).prepare()
+    assert (folder / "weights" / "swin_t.pth").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("length", [10, 60, 150])
 def test_a_socket_path_is_never_too_long(folder: Path, length: int) -> None:
     assert len(str(Home(folder / ("x" * length)).socket)) <= 90

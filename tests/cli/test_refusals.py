@@ -69,11 +69,18 @@ def test_a_folder_with_other_files_is_left_alone(cli: Sightloop, folder: Path) -
     assert os.listdir(folder) == ["letter.txt"] and folder.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.parametrize("name", ["a;b", "a'b", 'a"b', "a%b", "a[b", "a\nb"])
+@pytest.mark.parametrize("name", ["a;b", "a'b", 'a"b', "a%b", "a[b", "a,b", "a\nb"])
 def test_a_path_that_the_programs_cannot_take_is_refused(cli: Sightloop, folder: Path, name: str) -> None:
     result = cli("up", "--data-dir", str(folder / name))
     assert result.exit_code == 1 and "--data-dir" in result.stderr
     assert not folder.exists()
+
+
+def test_a_folder_of_other_files_beside_weights_is_left_alone(cli: Sightloop, folder: Path) -> None:
+    (folder / "weights").mkdir(parents=True)
+    (folder / "letter.txt").write_text("dear")
+    result = cli("up", "--data-dir", str(folder))
+    assert result.exit_code == 1 and "holds other files" in result.stderr
 
 
 def test_a_file_as_data_directory_is_refused(cli: Sightloop, folder: Path) -> None:

@@ -21,8 +21,8 @@ from backend.sealing import new_key
 _LONGEST_SOCKET = 90
 _SHORT_ROOT = "/tmp"
 _WORKER = "worker-environment.json"
-# These mean something in the configuration files of supervisord and valkey.
-_UNUSABLE = frozenset("\"'\\%#;[]*?\n\r\t")
+# These mean something in the configuration files of supervisord and valkey, or in the store's options.
+_UNUSABLE = frozenset("\"'\\%#;[]*?,\n\r\t")
 
 _SECRETS: dict[str, Callable[[], str]] = {
     "admin-token": lambda: f"slp_{secrets.token_urlsafe(32)}",
@@ -214,7 +214,8 @@ class Home:
                 f"{self.path} cannot be used as the data directory ({error.strerror}); "
                 "choose another with --data-dir"
             ) from None
-        if names and not names & known:
+        # Weights may lie there before the first start: the doctor says so.
+        if names - {"weights"} and not names & known:
             raise DataDirUnusable(
                 f"{self.path} holds other files and is no data directory of Sightloop; "
                 "name a new or empty folder with --data-dir"
