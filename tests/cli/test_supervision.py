@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from backend.cli.embedded import supervision
@@ -52,6 +53,16 @@ def test_a_service_from_before_the_folder_was_moved_does_not_keep_the_stack_from
     _served(home, home.path.with_name("before") / "logs", 0)
     with launched(home) as supervisor:
         assert supervisor.processes() == []
+
+
+def test_what_killed_programs_left_for_a_moment_is_gone_at_the_next_start(home: Home) -> None:
+    with launched(home):
+        environment = psutil.Process(int(home.pid_file.read_text())).environ()
+        scratch = Path(environment["TMPDIR"])
+        (scratch / "sightloop-bundle-x").write_bytes(b"x")
+    assert scratch.is_relative_to(home.path)
+    with launched(home):
+        assert list(scratch.iterdir()) == []
 
 
 def test_what_supervisord_says_is_told_and_not_how_to_call_it(home: Home) -> None:

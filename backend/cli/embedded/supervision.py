@@ -98,6 +98,9 @@ def launch(home: Home, programs: Iterable[Program], shell: Mapping[str, str]) ->
         service.unlink()
     write_private(home.config, _configuration(home, programs))
     environment = {name: value for name, value in shell.items() if not name.startswith("SIGHTLOOP_")}
+    home.empty_scratch()
+    # Not the shell's: what a killed job leaves there would fill it, and one of a login ends with it.
+    environment |= {"TMPDIR": str(home.scratch)}
     environment |= {_MARK: str(home.socket), "SIGHTLOOP_SUPERVISOR_HOME": str(home.path)}
     command = [*binaries.supervisord(), "-c", str(home.config)]
     done = subprocess.run(
