@@ -148,7 +148,8 @@ class Deployment:
             if bindable(host, port):
                 raise
             raise SupervisorError(
-                f"port {port} of {host} is taken by another program, or is no longer of this machine"
+                f"port {port} of {host} is taken by another program, or {host} is no longer of this machine; "
+                "free it, or delete the service and deploy it again"
             ) from None
 
     def _define(self, states: Mapping[str, str]) -> None:

@@ -92,7 +92,29 @@ def test_a_service_that_served_when_its_installation_moved_serves_again(
     report = backend.wait("served", "ready", backend.want("served", bundle))
     file = host.folder / "services.d" / f"{key}.conf"
     file.write_text(file.read_text().replace(sys.executable, "/moved/python"))
+    host.kill_host()  # it would start again what is stopped here
+    _forget(host, key)
+    host.supervisor.add(key)  # as a supervisord started anew knows it
+    host.start_host()
+    until(lambda: _answers(report), "the service answers")
+    assert "/moved/python" not in file.read_text()
+    backend.wait("served", "deleted", backend.want("served", desired="deleted"))
 
+
+def test_a_service_serves_again_under_a_supervisord_that_was_told_nothing_of_it(
+    host: Machine, bundle: Bundle
+) -> None:
+    backend, key = host.backend, "colours.again"
+    report = backend.wait("again", "ready", backend.want("again", bundle))
+    host.kill_host()
+    (host.folder / "services.d" / f"{key}.conf").unlink()  # as `up` does before it starts supervisord
+    _forget(host, key)
+    host.start_host()
+    until(lambda: _answers(report), "the service answers")
+    backend.wait("again", "deleted", backend.want("again", desired="deleted"))
+
+
+def _forget(host: Machine, key: str) -> None:
     def forgotten() -> bool:
         for number in (*slot.SERVERS, slot.KEEPER):
             host.supervisor.stop(key, number)
@@ -102,20 +124,14 @@ def test_a_service_that_served_when_its_installation_moved_serves_again(
             return False
         return True
 
-    host.kill_host()  # it would start again what is stopped here
     until(forgotten, "the group is forgotten")
-    host.supervisor.add(key)  # as a supervisord started anew knows it
-    host.start_host()
 
-    def answers() -> bool:
-        try:
-            return labels(predict(report).json())[0] == "red@1"
-        except httpx.ConnectError:
-            return False
 
-    until(answers, "the service answers")
-    assert "/moved/python" not in file.read_text()
-    backend.wait("served", "deleted", backend.want("served", desired="deleted"))
+def _answers(report: dict[str, Any]) -> bool:
+    try:
+        return labels(predict(report).json())[0] == "red@1"
+    except httpx.ConnectError:
+        return False
 
 
 def test_two_services_of_one_name_do_not_meet(host: Machine, bundle: Bundle, second_bundle: Bundle) -> None:
