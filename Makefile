@@ -32,16 +32,18 @@ fmt: $(READY) ## Format the code
 up: $(READY) $(LABEL_STUDIO_READY) $(ASSETS_READY) ## Start the stack on this machine
 	@$(BIN)/sightloop up
 
-down: $(READY) ## Stop the stack; its data stays
-	@$(BIN)/sightloop down
+down: ## Stop the stack; its data stays
+	@test -x $(BIN)/sightloop || { echo "Nothing is installed here, so nothing runs from here."; exit 0; }; \
+		$(BIN)/sightloop down
 
 assets: $(ASSETS_READY) ## Install the console's stylesheet and scripts (make demo, test and up do it too)
 
 label-studio: $(LABEL_STUDIO_READY) ## Install Label Studio (make demo, test and up do it too)
 
 $(READY): setup.cfg constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo "Sightloop needs Python 3.11 or newer, and $(PYTHON) is not; name one with: make PYTHON=python3.12"; exit 1; }
+	@found=$(BIN)/python; test -x $$found || found=$(PYTHON); \
+		$$found -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+		echo "Sightloop needs Python 3.11, 3.12 or 3.13, and $$found is another; remove .venv if it is there, then: make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { \
 		echo "Python's venv module is missing; on Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes."

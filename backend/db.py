@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, String, create_engine, event
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
@@ -99,9 +101,23 @@ def transaction(factory: SessionFactory) -> Iterator[Session]:
         yield session
 
 
+class MigrationFailed(Exception):
+    """The database cannot be brought to this release's schema; the message is a sentence."""
+
+
 def migrate(url: str) -> None:
-    """Bring the database to the newest schema; does nothing when it is there already."""
+    """Bring the database to the newest schema; does nothing when it is there already.
+
+    Raises `MigrationFailed`, and what the database itself refuses as SQLAlchemy's errors.
+    """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, "head")
+    if not ScriptDirectory.from_config(config).get_heads():
+        raise MigrationFailed("the migrations are missing in this installation; install Sightloop again")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:  # it cannot find the revision that the database names
+        raise MigrationFailed(
+            "a newer release has changed it; update Sightloop, or bring back the backup from before"
+        ) from error

@@ -21,7 +21,14 @@ from model_server import instance, slot
 from model_server.assignments import Assignment, AssignmentError, Report, State, assignment
 from model_server.config import ConfigError, ServiceConfig
 from model_server.logtail import last_reason
-from model_server.supervision import RUNNING, Program, Supervisor
+from model_server.supervision import (
+    RUNNING,
+    Program,
+    Supervisor,
+    SupervisorBroke,
+    SupervisorError,
+    bindable,
+)
 
 AGAIN_SECONDS = 60.0
 FAILED = frozenset({"FATAL", "EXITED", "UNKNOWN"})
@@ -77,8 +84,7 @@ class Deployment:
         self._renew_tokens(wanted)
         refusing = record.serving in (None, newest) and self._state(newest, states) in FAILED
         if self._state(slot.KEEPER, states) not in RUNNING and not refusing:
-            self._define(states)
-            self._supervisor.start(self.key, slot.KEEPER)
+            self._hold_port(states)
         if record.incoming is not None:
             return self._watch_incoming(record.incoming, wanted, states)
         return self._watch_serving(newest, wanted, states)
@@ -128,10 +134,23 @@ class Deployment:
     def _start(self, number: int, states: Mapping[str, str]) -> Report:
         # Files of an earlier run name processes that are gone, or whose numbers others have now.
         instance.clear(instance.run_folder(slot.config_file(self._folder, number)))
-        self._define(states)
-        self._supervisor.start(self.key, slot.KEEPER)
+        self._hold_port(states)
         self._supervisor.start(self.key, number)
         return self._report("starting", "")
+
+    def _hold_port(self, states: Mapping[str, str]) -> None:
+        """Make the group known and start the process that keeps the socket open."""
+        try:
+            self._define(states)
+            self._supervisor.start(self.key, slot.KEEPER)
+        except SupervisorBroke:
+            host, port = self._program.host, self._program.port
+            if bindable(host, port):
+                raise
+            raise SupervisorError(
+                f"port {port} of {host} is taken by another program, or {host} is no longer of this machine; "
+                "free it, or delete the service and deploy it again"
+            ) from None
 
     def _define(self, states: Mapping[str, str]) -> None:
         """Make the group known. One that an installation at another place has defined is defined anew as soon

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
@@ -27,7 +26,7 @@ from model_server import logs
 from model_server.assignments import Answer, Assignment, AssignmentError, Backend, BackendAway, Report, State
 from model_server.deployment import Deployment, Record, read_record, write_record
 from model_server.hostsettings import HostSettings, SettingsError, from_environment
-from model_server.supervision import Program, Supervisor, SupervisorError
+from model_server.supervision import Program, Supervisor, SupervisorError, bindable
 from plugins.bundle import BundleError
 from plugins.bundle_cache import BundleCache
 
@@ -142,7 +141,7 @@ class Host:
         taken = {deployment.record.port for deployment in self._deployments.values()}
         first, last = self._settings.ports
         for port in [wanted.port] if wanted.port is not None else range(first, last + 1):
-            if port not in taken and _bindable(self._settings.bind, port):
+            if port not in taken and bindable(self._settings.bind, port):
                 return port
         if wanted.port is not None:
             raise AssignmentError(f"port {wanted.port} is taken on this host")
@@ -212,16 +211,6 @@ def _faulty(report: Report, fault: Report) -> Report:
 
 def _resting(wanted: Assignment) -> State:
     return "deleted" if wanted.desired == "deleted" else "stopped"
-
-
-def _bindable(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def poll(backend: Backend, host: Host, stopping: threading.Event) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import sys
 import xml.parsers.expat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Error, Fault, ServerProxy
+from xmlrpc.client import Error, Fault, ProtocolError, ServerProxy
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
@@ -23,6 +24,10 @@ RUNNING = frozenset({"STARTING", "RUNNING", "BACKOFF", "STOPPING"})
 
 class SupervisorError(Exception):
     """supervisord cannot be reached or refuses; the message is a sentence."""
+
+
+class SupervisorBroke(SupervisorError):
+    """supervisord failed over what it was asked, as it does where it cannot listen on a group's port."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,17 @@ stdout_logfile_backups=2
         return Path(f"{self.log_pattern()}.{number}.log")
 
 
+def bindable(host: str, port: int) -> bool:
+    """Whether a server can listen there: nobody else does, and the address is one of this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
 def _escaped(text: str) -> str:
     return text.replace("%", "%%")
 
@@ -78,8 +94,8 @@ def _quoted(text: str) -> str:
 class Supervisor:
     """A client of the supervisord that listens on a unix socket. Every method raises `SupervisorError`."""
 
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+    def __init__(self, path: Path) -> None:
+        self._socket = path
 
     def states(self) -> dict[str, str]:
         """The state of every process, by `group:process`."""
@@ -114,6 +130,8 @@ class Supervisor:
             if fault.faultCode in (but or ()):
                 return None
             raise SupervisorError(f"supervisord refused {method}: {fault.faultString}") from None
+        except ProtocolError as error:
+            raise SupervisorBroke(f"supervisord failed at {method}: {error.errmsg}") from None
         except (OSError, Error, http.client.HTTPException, xml.parsers.expat.ExpatError) as error:
             raise SupervisorError(f"supervisord at {self._socket} does not answer: {error}") from None
         finally:

@@ -30,6 +30,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.patience = 20.0  # seconds to send a whole request in
+        # Where bodies may take longer: patience ends with the head (TLS handshake included), and from there
+        # on this is how many seconds the connection may stand still.
+        self.stall: float | None = None
         self.connections: Connections | None = None
         self._left = 0
         self._reading_since: dict[Any, float] = {}
@@ -42,6 +45,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # of a module without 
 
         def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
             conn = self._thread.conn
+            if self.stall is not None:
+                self._reading_since.pop(conn, None)
+                conn.sock.settimeout(self.stall)  # the parent class takes it off before the next request
             environ[BODY_READ] = partial(self._reading_since.pop, conn, None)
 
             def start(*arguments: Any) -> Any:

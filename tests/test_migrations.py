@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -13,6 +17,8 @@ from alembic.migration import MigrationContext
 from backend import db, tables
 
 assert tables
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_migrating_twice_does_nothing(tmp_path: Path) -> None:
@@ -28,6 +34,49 @@ def test_migrating_twice_does_nothing(tmp_path: Path) -> None:
         assert connection.execute(sa.text(statement)).all() == before
         assert connection.scalars(sa.text("SELECT name FROM workspaces")).all() == ["default"]
     engine.dispose()
+
+
+def test_a_database_of_a_newer_release_is_named(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'x.db'}"
+    db.migrate(url)
+    engine = db.connect(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(db.MigrationFailed, match="a newer release has changed it"):
+        db.migrate(url)
+
+
+def test_an_installed_copy_has_the_migrations(tmp_path: Path) -> None:
+    built, database = tmp_path / "built", tmp_path / "x.db"
+    _python(
+        "from setuptools import setup; setup()", "build_py", "--quiet", "--build-lib", str(built), folder=ROOT
+    )
+    code = "import sys; from backend import db; db.migrate(sys.argv[1]); print(db.__file__)"
+    assert _python(code, f"sqlite:///{database}", folder=built).startswith(str(built))
+    engine = db.connect(f"sqlite:///{database}")
+    assert set(db.Base.metadata.tables) <= set(sa.inspect(engine).get_table_names())
+    engine.dispose()
+
+
+def test_an_installation_without_migrations_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "migrations" / "versions").mkdir(parents=True)
+    monkeypatch.setattr(db, "__file__", str(tmp_path / "db.py"))
+    with pytest.raises(db.MigrationFailed, match="install Sightloop again"):
+        db.migrate(f"sqlite:///{tmp_path / 'x.db'}")
+    assert not (tmp_path / "x.db").exists()
+
+
+def _python(code: str, *arguments: str, folder: Path) -> str:
+    """What a program prints, with the packages of a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def test_a_migrated_database_has_exactly_the_tables_of_the_code(migrated: Path) -> None:

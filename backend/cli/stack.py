@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from backend.cli import show
@@ -20,12 +18,11 @@ from backend.cli.embedded.ports import HIGHEST, LOOPBACK, LOWEST
 from backend.cli.frame import Shell, Verb, answer, pass_shell
 
 
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says what is being waited for; nothing when stderr is no terminal."""
-    console = Console(stderr=True)
-    with console.status(title) as line:
-        yield lambda text: line.update(f"{title}: {text}")
+def _without_ipv6(_ctx: click.Context, _parameter: click.Parameter, host: str | None) -> str | None:
+    """The address; services listen on IPv4 alone, and what is kept must be one for all programs."""
+    if host and ":" in host:
+        raise click.BadParameter(f"{host} is no IPv4 address; 0.0.0.0 means every one of this machine")
+    return host
 
 
 @click.command(cls=Verb, example="sightloop up\nsightloop up --host 0.0.0.0 --https")
@@ -37,6 +34,7 @@ def _progress(title: str) -> Iterator[Callable[[str], None]]:
 @click.option(
     "--host",
     metavar="ADDRESS",
+    callback=_without_ipv6,
     help="IPv4 address that the API and the services listen on. [default: 127.0.0.1, or as before]",
 )
 @click.option(
@@ -72,7 +70,7 @@ def up(
     Running it again starts what does not run; the data directory keeps its ports, keys and data.
     """
     wanted = lifecycle.Wanted(port, host, label_studio, label_studio_wait, https)
-    with _progress("Starting") as report:
+    with show.line("Starting") as report:
         started = lifecycle.up(shell.home, wanted, lifecycle.environment(), report)
     choices = _choices(shell)
     where = {**inspection.describe(shell.home, choices), "state": "running"}
@@ -136,7 +134,7 @@ def down(shell: Shell) -> None:
 
     A training that runs is given a moment, then dropped; it goes on from its last checkpoint after `up`.
     """
-    with _progress("Stopping") as report:
+    with show.line("Stopping") as report:
         stopped = shutdown.down(shell.home, report)
     if shell.json:
         answer({"state": "stopped", "data_dir": str(shell.home.path)})
@@ -214,7 +212,7 @@ def doctor(shell: Shell) -> None:
     if inspection.status(home)[0] != "stopped":
         checks += examination.running(home, choices)
     verdicts: list[diagnosis.Verdict] = []
-    with _progress("Checking") as report:
+    with show.line("Checking") as report:
         for check in checks:
             verdicts.append(check())
             report(verdicts[-1].name)

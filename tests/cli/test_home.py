@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,6 +59,27 @@ def test_an_open_data_directory_is_closed(folder: Path) -> None:
     folder.mkdir(mode=0o755)
     Home(folder).prepare()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_weights_may_be_there_before_the_first_start(folder: Path) -> None:
+    (folder / "weights").mkdir(parents=True)
+    (folder / "weights" / "swin_t.pth").write_bytes(b"x")
+    Home(folder).prepare()
+    assert (folder / "weights" / "swin_t.pth").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("length", [10, 25, 40, 60, 150])
+def test_programs_can_make_sockets_where_they_make_things_for_a_moment(folder: Path, length: int) -> None:
+    home = Home(folder / ("x" * length))
+    home.prepare()
+    home.empty_scratch()
+    place = home.scratch / "torch-shm-dir-XXXXXX"
+    place.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place / "manager.sock"))
+    home.empty_scratch()
+    assert list(home.scratch.iterdir()) == [] and stat.S_IMODE(home.scratch.stat().st_mode) == 0o700
+    shutil.rmtree(home.run)
 
 
 @pytest.mark.parametrize("length", [10, 60, 150])

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import text
 
+from backend import db, settings
 from backend.cli import main
-from backend.cli.embedded import programs
+from backend.cli.embedded import lifecycle, programs
 from backend.cli.embedded.home import Choices, Home
 from backend.cli.embedded.ports import Ports
+from backend.cli.errors import StartFailed
 
 PUBLIC, STUDIO = "SIGHTLOOP_PUBLIC_URL", "SIGHTLOOP_LABEL_STUDIO_PUBLIC_URL"
 LAN = "192.168.1.7"
@@ -70,6 +73,18 @@ def test_links_for_phones_go_by_what_the_owner_sees(home: Home) -> None:
 def test_https_is_reached_where_it_listens() -> None:
     assert programs.https_url(Choices(8700, "127.0.0.2", https=True)) == "https://127.0.0.2:8712"
     assert programs.https_url(Choices(8700, "127.0.0.1", https=True)) == "https://127.0.0.1:8712"
+
+
+def test_data_of_a_newer_release_are_named(home: Home) -> None:
+    choices = Choices(8700, "127.0.0.1", label_studio=False)
+    url = settings.load(programs.settings_environment(home, choices, {})).database
+    db.migrate(url)
+    engine = db.connect(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(StartFailed, match="a newer release has changed it; update Sightloop"):
+        lifecycle._migrate(home, choices, {})
 
 
 def test_one_more_worker_is_told_what_those_of_the_stack_are_told(

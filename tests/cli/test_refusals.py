@@ -69,11 +69,18 @@ def test_a_folder_with_other_files_is_left_alone(cli: Sightloop, folder: Path) -
     assert os.listdir(folder) == ["letter.txt"] and folder.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.parametrize("name", ["a;b", "a'b", 'a"b', "a%b", "a[b", "a\nb"])
+@pytest.mark.parametrize("name", ["a;b", "a'b", 'a"b', "a%b", "a[b", "a,b", "a\nb"])
 def test_a_path_that_the_programs_cannot_take_is_refused(cli: Sightloop, folder: Path, name: str) -> None:
     result = cli("up", "--data-dir", str(folder / name))
     assert result.exit_code == 1 and "--data-dir" in result.stderr
     assert not folder.exists()
+
+
+def test_a_folder_of_other_files_beside_weights_is_left_alone(cli: Sightloop, folder: Path) -> None:
+    (folder / "weights").mkdir(parents=True)
+    (folder / "letter.txt").write_text("dear")
+    result = cli("up", "--data-dir", str(folder))
+    assert result.exit_code == 1 and "holds other files" in result.stderr
 
 
 def test_a_file_as_data_directory_is_refused(cli: Sightloop, folder: Path) -> None:
@@ -96,6 +103,31 @@ def test_a_short_folder_that_is_a_link_is_refused(
 @pytest.mark.parametrize("arguments", [("--port", "80"), ("--port", "65500"), ("--port", "x"), ("--what",)])
 def test_wrong_usage_exits_with_2(cli: Sightloop, folder: Path, arguments: tuple[str, ...]) -> None:
     assert cli("up", "--data-dir", str(folder), *arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "[::1]", "fe80::1%eth0", "127.0.0.1:8700"])
+def test_an_address_that_services_cannot_take_is_refused_before_it_is_kept(
+    cli: Sightloop, folder: Path, host: str
+) -> None:
+    result = cli("up", "--data-dir", str(folder), "--host", host)
+    assert result.exit_code == 2 and "is no IPv4 address" in result.stderr
+    assert not folder.exists()
+
+
+def test_an_address_of_another_machine_is_refused(cli: Sightloop, folder: Path) -> None:
+    result = cli("up", "--data-dir", str(folder), "--host", "192.0.2.7", "--port", str(free_base()))
+    assert result.exit_code == 1 and "nothing can listen on 192.0.2.7" in result.stderr
+    assert not (folder / "stack.json").exists()
+
+
+def test_an_ipv6_address_that_an_older_release_kept_is_named(cli: Sightloop, folder: Path) -> None:
+    kept = home.Home(folder)
+    kept.prepare()
+    kept.choose(home.Choices(free_base(), "::1", label_studio=False))
+    result = cli("up", "--data-dir", str(folder))
+    assert (
+        result.exit_code == 1 and "nothing can listen on ::1" in result.stderr and "--host" in result.stderr
+    )
 
 
 @pytest.mark.parametrize(

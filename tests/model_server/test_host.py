@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,7 +109,29 @@ def test_a_service_that_served_when_its_installation_moved_serves_again(
     report = backend.wait("served", "ready", backend.want("served", bundle))
     file = host.folder / "services.d" / f"{key}.conf"
     file.write_text(file.read_text().replace(sys.executable, "/moved/python"))
+    host.kill_host()  # it would start again what is stopped here
+    _forget(host, key)
+    host.supervisor.add(key)  # as a supervisord started anew knows it
+    host.start_host()
+    until(lambda: _answers(report), "the service answers")
+    assert "/moved/python" not in file.read_text()
+    backend.wait("served", "deleted", backend.want("served", desired="deleted"))
 
+
+def test_a_service_serves_again_under_a_supervisord_that_was_told_nothing_of_it(
+    host: Machine, bundle: Bundle
+) -> None:
+    backend, key = host.backend, "colours.again"
+    report = backend.wait("again", "ready", backend.want("again", bundle))
+    host.kill_host()
+    (host.folder / "services.d" / f"{key}.conf").unlink()  # as `up` does before it starts supervisord
+    _forget(host, key)
+    host.start_host()
+    until(lambda: _answers(report), "the service answers")
+    backend.wait("again", "deleted", backend.want("again", desired="deleted"))
+
+
+def _forget(host: Machine, key: str) -> None:
     def forgotten() -> bool:
         for number in (*slot.SERVERS, slot.KEEPER):
             host.supervisor.stop(key, number)
@@ -119,17 +142,13 @@ def test_a_service_that_served_when_its_installation_moved_serves_again(
         return True
 
     until(forgotten, "the group is forgotten")
-    host.supervisor.add(key)  # as a supervisord started anew knows it
 
-    def answers() -> bool:
-        try:
-            return labels(predict(report).json())[0] == "red@1"
-        except httpx.ConnectError:
-            return False
 
-    until(answers, "the service answers")
-    assert "/moved/python" not in file.read_text()
-    backend.wait("served", "deleted", backend.want("served", desired="deleted"))
+def _answers(report: dict[str, Any]) -> bool:
+    try:
+        return labels(predict(report).json())[0] == "red@1"
+    except httpx.ConnectError:
+        return False
 
 
 def test_two_services_of_one_name_do_not_meet(host: Machine, bundle: Bundle, second_bundle: Bundle) -> None:
@@ -274,6 +293,22 @@ def test_a_port_that_is_taken_and_a_wrong_assignment_are_reported(host: Machine,
     backend.forget("misnamed")
     for name in ("taken", "wrong"):
         backend.wait(name, "deleted", backend.want(name, desired="deleted"))
+
+
+def test_a_service_whose_port_was_taken_while_it_stood_still_names_the_port(
+    host: Machine, bundle: Bundle
+) -> None:
+    backend = host.backend
+    port = backend.wait("late", "ready", backend.want("late", bundle))["port"]
+    backend.wait("late", "stopped", backend.want("late", desired="stopped"))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        report = backend.wait("late", "failed", backend.want("late", desired="running"))
+        assert f"port {port} of 127.0.0.1 is taken" in report["message"]
+    backend.wait("late", "ready", backend.want("late", desired="running"))
+    backend.wait("late", "deleted", backend.want("late", desired="deleted"))
 
 
 def test_an_assignment_that_cannot_be_read_leaves_the_service_as_it_is(

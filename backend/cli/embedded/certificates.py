@@ -56,16 +56,15 @@ def ensure(home: Home, hosts: Sequence[str]) -> Files:
 
 
 def own_hosts() -> list[str]:
-    """The names and addresses of this machine."""
+    """The names and IPv4 addresses of this machine."""
     name = socket.gethostname()
-    families = (socket.AF_INET, socket.AF_INET6)
     found = {
         address.address
         for addresses in psutil.net_if_addrs().values()
         for address in addresses
-        if address.family in families and "%" not in address.address  # those of one link alone have it
+        if address.family == socket.AF_INET
     }
-    return sorted({"localhost", name, f"{name.split('.')[0]}.local", "127.0.0.1", "::1", *found})
+    return sorted({"localhost", name, f"{name.split('.')[0]}.local", "127.0.0.1", *found})
 
 
 def _authority_key(found: Files) -> Path:

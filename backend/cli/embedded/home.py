@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,10 +20,11 @@ from backend.sealing import new_key
 
 # A unix socket's path is at most 107 bytes, and supervisord binds `<path>.<pid>` before it renames.
 _LONGEST_SOCKET = 90
+_LONGEST_SCRATCH = 64
 _SHORT_ROOT = "/tmp"
 _WORKER = "worker-environment.json"
-# These mean something in the configuration files of supervisord and valkey.
-_UNUSABLE = frozenset("\"'\\%#;[]*?\n\r\t")
+# These mean something in the configuration files of supervisord and valkey, or in the store's options.
+_UNUSABLE = frozenset("\"'\\%#;[]*?,\n\r\t")
 
 _SECRETS: dict[str, Callable[[], str]] = {
     "admin-token": lambda: f"slp_{secrets.token_urlsafe(32)}",
@@ -97,6 +99,17 @@ class Home:
             return inside
         name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         return Path(_SHORT_ROOT, f"sightloop-{os.geteuid()}", name)
+
+    @property
+    def scratch(self) -> Path:
+        """What programs make for a moment. Some make sockets there, in folders with long names."""
+        inside = self.path / "tmp"
+        return inside if len(os.fsencode(inside)) <= _LONGEST_SCRATCH else self.run / "tmp"
+
+    def empty_scratch(self) -> None:
+        """Forget what killed programs have left there. Raises `DataDirUnusable`."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        private_folder(self.scratch)
 
     @property
     def socket(self) -> Path:
@@ -214,7 +227,8 @@ class Home:
                 f"{self.path} cannot be used as the data directory ({error.strerror}); "
                 "choose another with --data-dir"
             ) from None
-        if names and not names & known:
+        # Weights may lie there before the first start: the doctor says so.
+        if names - {"weights"} and not names & known:
             raise DataDirUnusable(
                 f"{self.path} holds other files and is no data directory of Sightloop; "
                 "name a new or empty folder with --data-dir"

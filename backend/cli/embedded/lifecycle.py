@@ -176,6 +176,8 @@ def _migrate(home: Home, choices: Choices, shell: Mapping[str, str]) -> None:
     url = settings.load(programs.settings_environment(home, choices, shell)).database
     try:
         db.migrate(url)
+    except db.MigrationFailed as error:
+        raise StartFailed(f"the database cannot be brought up to date: {error}") from error
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StartFailed(f"the database cannot be brought up to date: {reason}") from error

@@ -79,11 +79,7 @@ class Ports:
 
 def reachable(host: str) -> str:
     """The address at which a program on this machine reaches a server that listens on `host`."""
-    if host in _EVERYWHERE:
-        return LOOPBACK
-    if host == "::":
-        return "[::1]"
-    return f"[{host}]" if ":" in host else host
+    return LOOPBACK if host in _EVERYWHERE else host
 
 
 def require_free(ports: Ports, host: str) -> None:
@@ -99,8 +95,7 @@ def require_free(ports: Ports, host: str) -> None:
 
 
 def _is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

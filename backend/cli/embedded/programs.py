@@ -66,7 +66,7 @@ def outside(choices: Choices) -> str:
     """The address by which other machines reach this one; empty when the stack listens for this one alone."""
     if is_loopback(choices.host):
         return ""
-    everywhere = choices.host in ("0.0.0.0", "::")
+    everywhere = choices.host == "0.0.0.0"
     return lan_address() or "" if everywhere else reachable(choices.host)
 
 
@@ -202,7 +202,7 @@ def write_configurations(home: Home, choices: Choices) -> None:
     """Write what valkey, the object store and https read."""
     ports = Ports(choices.port)
     if choices.https:
-        hosts = [] if choices.host in ("0.0.0.0", "::") else [choices.host]
+        hosts = [] if choices.host == "0.0.0.0" else [choices.host]
         certificates.ensure(home, [*certificates.own_hosts(), *hosts])
     write_private(home.path / "valkey" / "valkey.conf", _valkey_configuration(home, ports))
     access = {"accessKey": home.secret("s3-access-key"), "secretKey": home.secret("s3-secret-key")}
@@ -279,7 +279,7 @@ def _store(home: Home, ports: Ports) -> Program:
 
 
 def _api(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
-    command = _gunicorn(f"{_bracketed(_plain_host(choices))}:{choices.port}", workers=2)
+    command = _gunicorn(f"{_plain_host(choices)}:{choices.port}", workers=2)
     return Program(API, 30, command, home.path, {**settings, "OMP_NUM_THREADS": "1"}, stop_seconds=15)
 
 
@@ -287,7 +287,7 @@ def _api_https(home: Home, choices: Choices, settings: Mapping[str, str]) -> Pro
     """The same app behind TLS. The other door stays as it is: the stack's own programs use it."""
     found = certificates.files(home)
     command = _gunicorn(
-        f"{_bracketed(choices.host)}:{Ports(choices.port).https}",
+        f"{choices.host}:{Ports(choices.port).https}",
         *("--certfile", str(found.chain), "--keyfile", str(found.key)),
         workers=1,
     )
@@ -297,7 +297,7 @@ def _api_https(home: Home, choices: Choices, settings: Mapping[str, str]) -> Pro
 
 
 def _gunicorn(bind: str, *more: str, workers: int) -> tuple[str, ...]:
-    options = ["--bind", bind, "--worker-class", "gthread", "--workers", str(workers), "--threads", "8"]
+    options = ["--bind", bind, "--workers", str(workers), "--threads", "8"]
     options += ["--timeout", "60", "--graceful-timeout", "3", "--keep-alive", "5", "--no-control-socket"]
     if os.path.isdir("/dev/shm"):
         options += ["--worker-tmp-dir", "/dev/shm"]  # a busy disk must not look like a stuck worker
@@ -331,7 +331,7 @@ def _host(home: Home, choices: Choices, shell: Mapping[str, str]) -> Program:
 def _ml_backend(home: Home, choices: Choices, settings: Mapping[str, str]) -> Program:
     root = Path(__file__).resolve().parents[3]
     host = LOOPBACK if choices.label_studio else choices.host
-    bind = f"{_bracketed(host)}:{Ports(choices.port).ml_backend}"
+    bind = f"{host}:{Ports(choices.port).ml_backend}"
     command = (
         *(sys.executable, "-m", "gunicorn", "--config", str(root / "ml_backend" / "gunicorn.conf.py")),
         *("--bind", bind),
@@ -347,12 +347,8 @@ def _label_studio(home: Home, choices: Choices, shell: Mapping[str, str]) -> Pro
         home.secret("label-studio-secret-key"),
     )
     found = reachable(choices.host)
-    own = found if found != LOOPBACK and ":" not in found else ""
+    own = found if found != LOOPBACK else ""
     python = labelstudio.python(shell.get("SIGHTLOOP_LABEL_STUDIO_BIN", ""))
-    command = labelstudio.command(python, _bracketed(choices.host), Ports(choices.port).label_studio)
+    command = labelstudio.command(python, choices.host, Ports(choices.port).label_studio)
     environment = labelstudio.environment(folder, account, shell, own)
     return Program(LABEL_STUDIO, 36, command, folder, environment)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

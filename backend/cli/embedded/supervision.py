@@ -89,21 +89,36 @@ def find(home: Home) -> Supervisor | None:
 
 
 def launch(home: Home, programs: Iterable[Program], shell: Mapping[str, str]) -> Supervisor:
-    """Start supervisord with the programs configured and not started. Raises `StartFailed`."""
+    """Start supervisord with the programs configured and not started. Raises `StartFailed`.
+
+    Services are forgotten: the model host defines its own again, while supervisord would not start at all
+    over one whose port somebody else has by now, or whose log was where the data directory lay before.
+    """
+    for service in home.host_dir.glob("services.d/*.conf"):
+        service.unlink()
     write_private(home.config, _configuration(home, programs))
     environment = {name: value for name, value in shell.items() if not name.startswith("SIGHTLOOP_")}
+    home.empty_scratch()
+    # Not the shell's: what a killed job leaves there would fill it, and one of a login ends with it.
+    environment |= {"TMPDIR": str(home.scratch)}
     environment |= {_MARK: str(home.socket), "SIGHTLOOP_SUPERVISOR_HOME": str(home.path)}
     command = [*binaries.supervisord(), "-c", str(home.config)]
     done = subprocess.run(
         command, cwd=home.path, env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no message"]
-        raise StartFailed(f"supervisord does not start: {last[0]}")
+        raise StartFailed(f"supervisord does not start: {_reason(done.stderr or done.stdout)}")
     found = wait_for(lambda: find(home), 10)
     if found is None:
         raise StartFailed(f"supervisord does not answer; see {home.logs / 'supervisord.log'}")
     return found
+
+
+def _reason(output: str) -> str:
+    """What went wrong: after it, supervisord tells how to call it."""
+    lines = output.strip().splitlines()
+    said = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+    return (said or lines or ["no message"])[-1]
 
 
 def _configuration(home: Home, programs: Iterable[Program]) -> str:
