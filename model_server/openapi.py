@@ -98,7 +98,37 @@ _REQUEST = {
 
 def document(config: ServiceConfig) -> dict[str, Any]:
     """What the service accepts and answers."""
-    predict = {
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": config.name, "version": config.digest[:12]},
+        "paths": {
+            f"/api/predict/{config.name}": {"post": _predict(config)},
+            **_views(),
+        },
+        "components": {
+            "schemas": {
+                "Request": _request(config.max_images),
+                "Output": _OUTPUT,
+                "Result": _RESULT,
+                "Decision": _DECISION,
+                "Evidence": _EVIDENCE,
+                "Answer": _answer(),
+                "Error": _error(),
+            },
+            "securitySchemes": {
+                "token": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "The token, `Bearer <token>`, or `EAS <signature>`.",
+                }
+            },
+        },
+    }
+
+
+def _predict(config: ServiceConfig) -> dict[str, Any]:
+    return {
         "operationId": "predict",
         "summary": f"Ask {config.model} about one or several images",
         "security": [{"token": []}],
@@ -122,53 +152,33 @@ def document(config: ServiceConfig) -> dict[str, Any]:
             **_refusals(),
         },
     }
+
+
+def _views() -> dict[str, Any]:
+    """What a service says of itself."""
     health = _view("Yes.", "application/json", {"type": "object"})
     lines = {"type": "object", "properties": {"lines": {"type": "array", "items": {"type": "string"}}}}
     return {
-        "openapi": "3.1.0",
-        "info": {"title": config.name, "version": config.digest[:12]},
-        "paths": {
-            f"/api/predict/{config.name}": {"post": predict},
-            "/health/live": {"get": {"summary": "Whether the process runs", "responses": health}},
-            "/health/ready": {"get": {"summary": "Whether it can answer", "responses": health}},
-            "/metrics": {
-                "get": {
-                    "summary": "Requests, times and instances, for Prometheus",
-                    "responses": _view("Measurements.", "text/plain", {"type": "string"}),
-                }
-            },
-            "/log": {
-                "get": {
-                    "summary": "The last lines of the log, for the backend's token alone",
-                    "security": [{"token": []}],
-                    "responses": {**_view("Lines.", "application/json", lines), "401": _refusals()["401"]},
-                }
-            },
-            "/openapi.json": {
-                "get": {
-                    "summary": "This document",
-                    "responses": _view("OpenAPI 3.1.", "application/json", {"type": "object"}),
-                }
-            },
+        "/health/live": {"get": {"summary": "Whether the process runs", "responses": health}},
+        "/health/ready": {"get": {"summary": "Whether it can answer", "responses": health}},
+        "/metrics": {
+            "get": {
+                "summary": "Requests, times and instances, for Prometheus",
+                "responses": _view("Measurements.", "text/plain", {"type": "string"}),
+            }
         },
-        "components": {
-            "schemas": {
-                "Request": _request(config.max_images),
-                "Output": _OUTPUT,
-                "Result": _RESULT,
-                "Decision": _DECISION,
-                "Evidence": _EVIDENCE,
-                "Answer": _answer(),
-                "Error": _error(),
-            },
-            "securitySchemes": {
-                "token": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "Authorization",
-                    "description": "The token, `Bearer <token>`, or `EAS <signature>`.",
-                }
-            },
+        "/log": {
+            "get": {
+                "summary": "The last lines of the log, for the backend's token alone",
+                "security": [{"token": []}],
+                "responses": {**_view("Lines.", "application/json", lines), "401": _refusals()["401"]},
+            }
+        },
+        "/openapi.json": {
+            "get": {
+                "summary": "This document",
+                "responses": _view("OpenAPI 3.1.", "application/json", {"type": "object"}),
+            }
         },
     }
 

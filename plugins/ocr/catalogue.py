@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 APACHE = "Apache-2.0"
 
@@ -84,3 +86,8 @@ SCRATCH = Entry(
 ALL = (PP_OCR, DOCTR, SCRATCH)
 """The first one is the default."""
 NAMES = tuple(entry.name for entry in ALL)
+
+
+def doctr_cache() -> Path:
+    """The folder into which docTR itself downloads (`DOCTR_CACHE_DIR` decides)."""
+    return Path(os.environ.get("DOCTR_CACHE_DIR") or Path.home() / ".cache" / "doctr") / "models"

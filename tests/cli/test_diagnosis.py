@@ -11,26 +11,31 @@ import pytest
 from backend.cli.embedded import diagnosis
 from backend.cli.embedded.home import Home
 from plugins.classification import bases, catalogue
+from plugins.ocr import catalogue as ocr_catalogue
 
 
 @pytest.fixture(autouse=True)
 def no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This user's cache of PyTorch does not count."""
+    """This user's caches of PyTorch and docTR do not count."""
     monkeypatch.setattr(bases, "torch_cache", lambda: tmp_path / "cache")
+    monkeypatch.setenv("DOCTR_CACHE_DIR", str(tmp_path / "cache"))
 
 
 def test_what_is_installed_and_what_can_be_had(tmp_path: Path) -> None:
     verdict = diagnosis.base_weights(Home(tmp_path))
     assert verdict.verdict == "ok"
-    assert "efficientnet-lite0, efficientnet-lite2: as published" in verdict.detail
+    assert "efficientnet-lite0, efficientnet-lite2, pp-ocrv6-small: as published" in verdict.detail
     assert "downloaded when a task takes one" in verdict.detail
     assert str(tmp_path / "weights") in verdict.fix
     assert all(base.name in verdict.detail and base.url in verdict.fix for base in catalogue.LARGER)
+    assert all(f"{file.file} from {file.url}" in verdict.fix for file in ocr_catalogue.DOCTR.files)
+    assert "doctr-mobilenet" in verdict.detail and "scratch" not in verdict.detail
 
 
 def test_a_file_in_the_weights_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = replace(catalogue.RESNET50, sha256=hashlib.sha256(b"weights").hexdigest())
     monkeypatch.setattr(catalogue, "ALL", (*catalogue.INSTALLED, own))
+    monkeypatch.setattr(ocr_catalogue, "ALL", (ocr_catalogue.PP_OCR,))
     monkeypatch.setenv("SIGHTLOOP_WEIGHTS_DIR", str(tmp_path / "elsewhere"))
     monkeypatch.setenv("SIGHTLOOP_OFFLINE", "true")
     (tmp_path / "elsewhere").mkdir()
@@ -38,7 +43,7 @@ def test_a_file_in_the_weights_folder_is_found(tmp_path: Path, monkeypatch: pyte
     assert "resnet50: not here, never downloaded" in diagnosis.base_weights(Home(tmp_path)).detail
     (tmp_path / "elsewhere" / own.file).write_bytes(b"weights")
     verdict = diagnosis.base_weights(Home(tmp_path))
-    assert "resnet50: as published" in verdict.detail and not verdict.fix
+    assert "resnet50, pp-ocrv6-small: as published" in verdict.detail and not verdict.fix
 
 
 def test_a_damaged_installation_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,3 +51,12 @@ def test_a_damaged_installation_is_a_problem(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(catalogue, "ALL", (wrong, catalogue.LITE2))
     verdict = diagnosis.base_weights(Home(tmp_path))
     assert verdict.verdict == "problem" and wrong.package in verdict.fix
+
+
+def test_a_damaged_reader_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, recogniser = ocr_catalogue.PP_OCR.files
+    wrong = replace(ocr_catalogue.PP_OCR, files=(detector, replace(recogniser, sha256="0" * 64)))
+    monkeypatch.setattr(ocr_catalogue, "ALL", (wrong,))
+    verdict = diagnosis.base_weights(Home(tmp_path))
+    assert verdict.verdict == "problem" and "pp-ocrv6-small" in verdict.detail
+    assert verdict.fix == "run `pip install --force-reinstall rapidocr`"

@@ -274,9 +274,9 @@ def test_weights_of_another_network_are_refused(
 
 def test_the_cache_of_docTR_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCTR_CACHE_DIR", str(tmp_path))
-    assert bases.doctr_cache() == tmp_path / "models"
+    assert catalogue.doctr_cache() == tmp_path / "models"
     monkeypatch.delenv("DOCTR_CACHE_DIR")
-    assert os.path.join(".cache", "doctr", "models") in str(bases.doctr_cache())
+    assert os.path.join(".cache", "doctr", "models") in str(catalogue.doctr_cache())
 
 
 def test_from_scratch_nothing_is_read() -> None:

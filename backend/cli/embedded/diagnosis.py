@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from backend.db import now
 from plugins import registry as plugins
 from plugins import weights
 from plugins.classification import catalogue
-from plugins.classification.catalogue import Base
 from plugins.contract import PluginError
+from plugins.ocr import catalogue as ocr_catalogue
+from plugins.weights import Places, Published
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _GIB = 1024**3
@@ -158,26 +159,38 @@ def base_weights(home: Home) -> Verdict:
         fix = "to train here, run `pip install 'sightloop[train]'`"
         return Verdict(name, WARNING, f"training is not installed: {error}", fix)
     chosen = settings.load({**os.environ, "SIGHTLOOP_DATA_DIR": str(home.path)})
-    places = bases.Places(chosen.weights, bases.torch_cache(), chosen.offline)
-    missing = [base for base in catalogue.ALL if weights.find(base, places) is None]
-    broken = [base for base in missing if base.package]
+    here: list[str] = []
+    missing: dict[str, list[Published]] = {}
+    for base, files, places in _networks(chosen, bases.torch_cache()):
+        if lacking := [file for file in files if weights.find(file, places) is None]:
+            missing[base] = lacking
+        else:
+            here.append(base)
+    broken = [base for base, (first, *_) in missing.items() if first.package]
     if broken:
-        packages = " ".join(base.package for base in broken)
-        detail = f"{_names(broken)}: missing or not as published"
+        packages = " ".join(sorted({missing[base][0].package for base in broken}))
+        detail = f"{', '.join(broken)}: missing or not as published"
         return Verdict(name, PROBLEM, detail, f"run `pip install --force-reinstall {packages}`")
-    detail = f"{_names(base for base in catalogue.ALL if base not in missing)}: as published"
+    detail = f"{', '.join(here)}: as published"
     if not missing:
         return Verdict(name, OK, detail)
     when = "never downloaded (SIGHTLOOP_OFFLINE)" if chosen.offline else "downloaded when a task takes one"
-    detail += f"; {_names(missing)}: not here, {when}"
-    addresses = " ".join(base.url for base in missing)
+    detail += f"; {', '.join(missing)}: not here, {when}"
+    addresses = ", ".join(f"{file.file} from {file.url}" for lacking in missing.values() for file in lacking)
     return Verdict(
         name, OK, detail, f"to have them beforehand, put these files into {chosen.weights}: {addresses}"
     )
 
 
-def _names(bases: Iterable[Base]) -> str:
-    return ", ".join(base.name for base in bases)
+def _networks(
+    chosen: settings.Settings, torch_cache: Path
+) -> Iterator[tuple[str, Sequence[Published], Places]]:
+    """What a training may start from: its name, its files, and where these may be."""
+    for base in catalogue.ALL:
+        yield base.name, (base,), Places(chosen.weights, torch_cache, chosen.offline)
+    for entry in ocr_catalogue.ALL:
+        if entry.files:
+            yield entry.name, entry.files, Places(chosen.weights, ocr_catalogue.doctr_cache(), chosen.offline)
 
 
 def machine(home: Home, choices: Choices) -> list[Callable[[], Verdict]]:

@@ -9,7 +9,6 @@ the same `load` (and `cut` to the same characters) gives the same answers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,7 +23,7 @@ from plugins.ocr.bases import doctr_models, ppocr
 from plugins.ocr.bases.network import Detector, Input, Recogniser
 from plugins.weights import Places
 
-__all__ = ["Base", "Detector", "Input", "Recogniser", "cut", "doctr_cache", "go_on", "load"]
+__all__ = ["Base", "Detector", "Input", "Recogniser", "cut", "go_on", "load"]
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,6 @@ class Base:
         return self.recogniser.characters
 
 
-def doctr_cache() -> Path:
-    """The folder into which docTR itself downloads (`DOCTR_CACHE_DIR` decides)."""
-    return Path(os.environ.get("DOCTR_CACHE_DIR") or Path.home() / ".cache" / "doctr") / "models"
-
-
 def load(
     name: str,
     weights_dir: Path | None,
@@ -72,7 +66,7 @@ def load(
     entry = next((entry for entry in catalogue.ALL if entry.name == name), None)
     if entry is None:
         raise PluginError("unknown_base", f"no base {name!r}; there is {', '.join(catalogue.NAMES)}")
-    places = places or Places(weights_dir, doctr_cache(), offline)
+    places = places or Places(weights_dir, catalogue.doctr_cache(), offline)
     data = [weights.obtain(file, places, seconds=seconds, stop=stop, log=log) for file in entry.files]
     detector: Detector
     recogniser: Recogniser
