@@ -46,7 +46,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with its addresses. `outlines` are the points of polygons in pixels of the upright image."""
+    """An image with its addresses. `outlines` are points of polygons in an image of `image.regions_size`."""
 
     image: Image
     address: str

@@ -197,7 +197,7 @@ RULES: dict[str, Rule] = {
 # Found again from the whole index at every check, unlike those about the bytes of one image alone.
 RECOMPUTED = (
     *(code for code, rule in RULES.items() if rule.about == "dataset" or "duplicate" in code),
-    *("label_misfit", "several_lines"),
+    *("label_misfit", "region_outside", "several_lines"),
 )
 
 

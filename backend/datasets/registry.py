@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, cast, exists, func, literal_column, select, union
+from sqlalchemy import Integer, cast, exists, func, literal_column, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -265,7 +266,7 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
     unchecked = select(func.count()).where(own, Image.state == "present", STALE)
     kept_out = _usable_but_kept_out(session, dataset)
     named = sorted(
-        (row[1], row[2], row[3] - kept_out.get(row[1], 0))
+        (row[1], row[2], row[3] - kept_out[row[1]])
         for row in rows
         if row[0] == "present" and row[1] is not None
     )
@@ -275,9 +276,7 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
         "images": total,
         "labelled": labelled,
         "unlabelled": total - labelled,
-        "usable": sum(row[2] for row in named)
-        + sum(row[1] for row in texts if row[0])
-        - kept_out.get(None, 0),
+        "usable": sum(row[2] for row in named) + sum(row[1] for row in texts if row[0]) - kept_out[None],
         "unchecked": session.scalar(unchecked) or 0,
         "deleted": sum(row[2] for row in rows if row[0] == "deleted"),
         "classes": [{"label": label, "images": number, "usable": usable} for label, number, usable in named],
@@ -287,14 +286,18 @@ def summary(session: Session, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _usable_but_kept_out(session: Session, dataset: Dataset) -> dict[str | None, int]:
+def _usable_but_kept_out(session: Session, dataset: Dataset) -> Counter[str | None]:
     """How many labelled images with sound bytes stay out of training, by class (None: text). They are few,
-    and each kind has an index of its own.
+    and each kind has an index of its own, which is passed by where the query names a state.
     """
-    own = (Image.dataset_id == dataset.id, Image.state == "present", Image.usable, LABELLED)
-    ids = [select(Image.id).where(*own, which) for which in (Image.skipped, OTHER_SIZE)]
-    chosen = select(Image.label, func.count()).where(Image.id.in_(union(*ids))).group_by(Image.label)
-    return {row[0]: row[1] for row in session.execute(chosen)}
+    columns = (Image.id, Image.label, Image.state, Image.usable, LABELLED.label("labelled"))
+    rows = {
+        row.id: row
+        for which in (Image.skipped, OTHER_SIZE)
+        for row in session.execute(select(*columns).where(Image.dataset_id == dataset.id, which))
+    }
+    kept_out = (row for row in rows.values() if row.state == "present" and row.usable and row.labelled)
+    return Counter(row.label for row in kept_out)
 
 
 def _page(limit: int) -> int:

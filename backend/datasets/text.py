@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.datasets.findings import Found
 from backend.datasets.tables import Dataset, Image
-from plugins.boxes import clamp, has_area
+from plugins.boxes import ROUNDING, clamp, has_area
 from plugins.contract import Region
 from plugins.regions import regions_from_json
 
@@ -72,10 +72,18 @@ def _of_image(row: Any) -> Iterator[Found]:
     if reason := misfit(row):
         yield Found("label_misfit", reason, row.key)
         return
+    if outside := sum(_reaches_out(region, row.width, row.height) for region in row.regions):
+        reason = f"{outside:,} of its {len(row.regions):,} regions reach beyond the image"
+        yield Found("region_outside", reason, row.key)
     broken = sum(_has_lines(region) for region in row.regions)
     if broken:
         which = "one region" if broken == 1 else f"{broken:,} regions"
         yield Found("several_lines", f"the text of {which} holds a line break", row.key)
+
+
+def _reaches_out(region: Mapping[str, Any], width: int, height: int) -> bool:
+    right, bottom = width + ROUNDING, height + ROUNDING
+    return any(not (-ROUNDING <= x <= right and -ROUNDING <= y <= bottom) for x, y in region["points"])
 
 
 def _has_lines(region: Mapping[str, Any]) -> bool:

@@ -176,6 +176,10 @@ def test_the_texts_of_an_image_are_drawn_on_it(furnished: FlaskClient, api_sessi
     assert furnished.get("/datasets/parts").text.count(outline) == 1
     page = furnished.get("/datasets/parts/images/1").text
     assert outline in page and 'viewBox="0 0 80 60"' in page and escape(MARKUP) in page
+    with transaction(api_sessions) as session:
+        image = session.get_one(Image, 1)
+        image.regions_width, image.regions_height = 160, 120  # as large as the image was when they were drawn
+    assert 'viewBox="0 0 160 120"' in furnished.get("/datasets/parts/images/1").text
 
 
 def test_many_classes_stay_in_sight(furnished: FlaskClient, api_sessions: SessionFactory) -> None:

@@ -126,6 +126,22 @@ def test_a_label_of_which_nothing_lies_inside_is_not_trained_as_no_text(texts: P
     assert [len(one.regions) for one in frozen(texts)] == [1, 1]
 
 
+def test_regions_that_reach_beyond_an_image_are_a_warning_once_its_size_is_known(
+    texts: Place, draw: Draw
+) -> None:
+    texts.put("x.jpg", draw(1))
+    points = [BOX, [[50, 5], [90, 5], [90, 20], [50, 20]]]
+    said = [{"transcription": "one", "points": each} for each in points]
+    texts.put("Label.txt", f"x.jpg\t{json.dumps(said)}\n".encode())
+    read(texts)
+    texts.check()
+    assert texts.findings("check") == [("region_outside", "x.jpg")]
+    assert texts.messages("region_outside") == ["1 of its 2 regions reach beyond the image"]
+    read(texts)  # now that the size is known they are cut
+    texts.check()
+    assert texts.findings("check") == []
+
+
 def test_a_renamed_image_keeps_the_size_that_its_label_is_about(texts: Place, draw: Draw) -> None:
     texts.put("w.jpg", draw(1))
     texts.sync()
