@@ -17,6 +17,7 @@ from backend.datasets.tables import Dataset
 from backend.errors import InvalidRequest
 from backend.label_studio import registry as labeling
 from backend.views import runtime, workspace_id
+from backend.workspaces import registry as workspaces
 
 bp = Blueprint("datasets", __name__)
 PAGE = 50
@@ -46,6 +47,7 @@ def detail(name: str) -> Response:
             "summary": summary,
             "balance": gallery.balance(summary["classes"]),
             "labeling": labeling.state(session, runtime().settings, dataset),
+            "shared": workspaces.are_several(session),
             **_progress(session, dataset),
             **_gallery(session, dataset),
         }

@@ -90,6 +90,8 @@ ENGLISH = {
     "datasets.unchecked": "Not checked yet",
     "datasets.labeling": "Label Studio: {annotated} of {items} items are annotated.",
     "datasets.open_labeling": "Open the project",
+    "datasets.labeling_shared": "Label Studio is one for all workspaces: who has an account there sees this "
+    "project, too.",
     "datasets.classes": "Classes ({number})",
     "datasets.class": "Class",
     "datasets.findings": "Findings",

@@ -30,7 +30,8 @@ PEOPLE = {
     "account.workspaces": "Your workspaces",
     "account.here": "you are here",
     "account.switch": "Switch",
-    "account.workspace_why": "A workspace has datasets, models, services, stores and members of its own.",
+    "account.workspace_why": "A workspace has datasets, models, services, stores and members of its own. "
+    "Label Studio is one for all: who has an account there sees the projects of every workspace.",
     "account.workspace_name": "Name of a new workspace",
     "account.make_workspace": "Make the workspace",
     "account.workspace_made": "The workspace {name} is made and yours.",

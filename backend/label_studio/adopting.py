@@ -120,8 +120,8 @@ def _part(
         known = _rows(session, dataset, [image_id_of(item) for item in twins.values()])
     numbers = [*twins, *(item.item for item in known.values())]
     there = {int(item["id"]): item for item in studio.items_of(row.project, numbers)}
-    pairs = [(known[image_id_of(twin)], number) for number, twin in twins.items() if number in there]
-    moved, surplus = _choose(pairs, there)
+    pairs = [(known.get(image_id_of(twin)), number) for number, twin in twins.items() if number in there]
+    moved, surplus = _choose([(item, number) for item, number in pairs if item is not None], there)
     if moved:
         with transaction(runtime.sessions) as session:
             for each, number in moved.items():

@@ -214,18 +214,21 @@ def _label(session: Session, dataset: Dataset, image: Image, opinion: Opinion) -
 
 
 def _sweep(runtime: Runtime, studio: LabelStudio, row: LabelingProject, dataset: Dataset) -> dict[str, int]:
-    """Compare all ids."""
+    """Compare all ids. What is made while they are listed is neither there nor gone."""
+    chosen = select(LabelingItem).where(LabelingItem.dataset_id == dataset.id)
+    with runtime.sessions() as session:
+        before = set(session.scalars(chosen.with_only_columns(LabelingItem.id)))
     there: set[int] = set()
     foreign = 0
     for page in studio.items(row.project, whole=False):
         there.update(int(item["id"]) for item in page)
         foreign += sum(image_id_of(item) is None for item in page)
     with transaction(runtime.sessions) as session:
-        items = session.scalars(select(LabelingItem).where(LabelingItem.dataset_id == dataset.id)).all()
-        gone = [item for item in items if item.item not in there]
+        items = session.scalars(chosen).all()
+        gone = [item for item in items if item.id in before and item.item not in there]
         for item in gone:
             session.delete(item)
-        others = len(there) - (len(items) - len(gone))
+        others = len(there) - sum(item.item in there for item in items)
         found = [Found("foreign_item", f"{foreign:,} items of its project were not made by Sightloop")]
         findings.replace(session, dataset, _FINDINGS, found if foreign else [], ["foreign_item"])
         swept = update(LabelingProject).where(LabelingProject.id == row.id)

@@ -103,6 +103,11 @@ def create_workspace(session: Session, name: str, user_id: int | None = None) ->
     return workspace, text
 
 
+def are_several(session: Session) -> bool:
+    """Whether there is another workspace beside the first one."""
+    return len(session.scalars(select(Workspace.id).limit(2)).all()) > 1
+
+
 def create_token(
     session: Session,
     workspace_id: int,

@@ -14,10 +14,12 @@ from backend.datasets import operations
 from backend.datasets import registry as datasets
 from backend.datasets.tables import Image
 from backend.db import SessionFactory, transaction
+from backend.label_studio.tables import LabelingProject
 from backend.models.tables import Model
 from backend.services import registry as services
 from backend.training import registry as tasks
 from backend.training.lifecycle import TaskState, advance
+from backend.workspaces import registry as workspaces
 from tests.api.conftest import Caller
 from tests.console.conftest import MARKUP, csrf_of, furnish, sign_in
 
@@ -212,6 +214,20 @@ def test_labeling_without_label_studio_says_so(furnished: FlaskClient) -> None:
     assert "no Label Studio is set up" in page
     page = _post(furnished, "/datasets/parts/operations", "/datasets/parts", kind="delete")
     assert "choose sync, check or label" in page
+
+
+def test_a_project_that_people_of_other_workspaces_see_is_said_to_be_seen(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    with transaction(api_sessions) as session:
+        parts = datasets.get(session, 1, "parts")
+        session.add(LabelingProject(dataset_id=parts.id, project=7))
+    shared = "who has an account there sees this project"
+    page = furnished.get("/datasets/parts").text
+    assert "Open the project" in page and shared not in page
+    with transaction(api_sessions) as session:
+        workspaces.create_workspace(session, "second")
+    assert shared in furnished.get("/datasets/parts").text
 
 
 def test_progress_that_has_ended_reloads_the_page(furnished: FlaskClient) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -342,6 +343,36 @@ def test_an_item_made_by_hand_is_found_once_and_not_looked_for_at_every_hint(
     reading = one(session, select(LabelingProject.swept_at))
     reconcile(runtime, labelled)
     assert one(session, select(LabelingProject.swept_at)) == reading > compared
+
+
+def test_items_that_are_made_while_all_are_compared_are_not_forgotten(
+    runtime: Runtime,
+    studio: LabelStudio,
+    session: Session,
+    labelled: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = one(session, select(Image).where(Image.key == "parts/bolt/0.jpg"))
+    late.usable = False
+    session.commit()
+    assert publish(runtime, session, labelled)["made"] == 5
+    late.usable = True
+    session.commit()
+    listed = LabelStudio.items
+    made: list[int] = []
+
+    def slowly(self: LabelStudio, *arguments: Any, **options: Any) -> Iterator[list[dict[str, Any]]]:
+        yield from listed(self, *arguments, **options)
+        if options.get("whole") is False and not made:
+            made.append(0)
+            made[0] = publish(runtime, session, labelled)["made"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LabelStudio, "items", slowly)
+        assert reconcile(runtime, labelled)["forgotten"] == 0
+    assert made == [1]
+    assert item_of(session, "parts/bolt/0.jpg").item
+    assert publish(runtime, session, labelled)["found"] == 0
 
 
 def test_many_links_are_renewed_in_several_runs_between_which_labels_are_read(
