@@ -135,9 +135,9 @@ def _conflict(error: IntegrityError) -> Response:
 
 
 def _out_of_range(error: DataError) -> Response:
-    """What PostgreSQL cannot hold: a number that no id can be, where SQLite finds nothing, or a text."""
+    """What the database cannot hold: a number that no id can be, or a text."""
     logger.warning("out_of_range", detail=str(error.orig))
-    if getattr(error.orig, "sqlstate", "") == _NO_SUCH_NUMBER:
+    if isinstance(error.orig, OverflowError) or getattr(error.orig, "sqlstate", "") == _NO_SUCH_NUMBER:
         kind: type[errors.AppError] = errors.NotFound
         return problem(kind.code, kind.status, kind.title, "there is no such thing; a number is out of range")
     kind = errors.InvalidRequest
