@@ -13,6 +13,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, String, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
 
@@ -77,6 +79,12 @@ def connect(url: str) -> Engine:
         connection.isolation_level = None  # the driver starts no transactions of its own: _begin does
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "handle_error")
+    def _translate(context: ExceptionContext) -> DataError | None:
+        # The driver refuses a number of more than 64 bits by itself; to others the database does.
+        fault = context.original_exception
+        return DataError(context.statement, None, fault) if isinstance(fault, OverflowError) else None
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:

@@ -101,7 +101,6 @@ def _known(error: errors.AppError) -> Response:
 _SENTENCES = {
     404: f"there is nothing at this address; {PREFIX}/openapi.json lists what there is",
     405: "this address does not know that method; the header Allow names those it knows",
-    413: "the body is larger than 2 MiB; send less at once",
 }
 
 
@@ -118,7 +117,11 @@ def _http(error: HTTPException) -> Response:
     kind = errors.TooLarge if isinstance(error, RequestEntityTooLarge) else kinds.get(error.code or 500)
     if kind is None:
         return problem("http_error", error.code or 500, error.name, error.description or error.name)
-    detail = _SENTENCES.get(kind.status, error.description or kind.title)
+    if kind is errors.TooLarge:
+        most = (request.max_content_length or 0) // 1024**2
+        detail = f"the body is larger than {most} MiB; send less at once"
+    else:
+        detail = _SENTENCES.get(kind.status, error.description or kind.title)
     response = problem(kind.code, kind.status, kind.title, detail)
     if isinstance(getattr(error, "valid_methods", None), list):
         response.headers["Allow"] = ", ".join(error.valid_methods)  # type: ignore[attr-defined]
@@ -135,9 +138,9 @@ def _conflict(error: IntegrityError) -> Response:
 
 
 def _out_of_range(error: DataError) -> Response:
-    """What PostgreSQL cannot hold: a number that no id can be, where SQLite finds nothing, or a text."""
+    """What the database cannot hold: a number that no id can be, or a text."""
     logger.warning("out_of_range", detail=str(error.orig))
-    if getattr(error.orig, "sqlstate", "") == _NO_SUCH_NUMBER:
+    if isinstance(error.orig, OverflowError) or getattr(error.orig, "sqlstate", "") == _NO_SUCH_NUMBER:
         kind: type[errors.AppError] = errors.NotFound
         return problem(kind.code, kind.status, kind.title, "there is no such thing; a number is out of range")
     kind = errors.InvalidRequest

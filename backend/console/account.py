@@ -13,7 +13,7 @@ from backend.console.page import act, show
 from backend.console.session import open_for
 from backend.console.texts import text
 from backend.db import transaction
-from backend.errors import AppError, Forbidden, InvalidRequest, NotFound
+from backend.errors import AppError, Forbidden, InvalidRequest, NotFound, WrongState
 from backend.views import caller, runtime
 
 bp = Blueprint("account", __name__)
@@ -28,7 +28,9 @@ def index() -> Response:
 
 @bp.post("/account/workspace")
 def switch() -> Response:
-    """Work in another workspace from now on."""
+    """Work in another workspace from now on. A token is one of a workspace: its session stays there."""
+    if caller().token_id is not None:
+        raise WrongState(text("account.no_switch"))
     wanted = request.form.get("name", "")
     with runtime().sessions() as rows:
         own = registry.workspaces_of(rows, caller().user_id or 0)

@@ -29,6 +29,8 @@ _POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+_PROBLEM = "application/problem+json"
+
 # Endpoints that take files, with the bytes that they may have; all others read what the API reads at most.
 LARGE_BODIES: dict[str, int] = {}
 
@@ -86,6 +88,23 @@ def _protect(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Referrer-Policy"] = "same-origin"
     return response
+
+
+def as_page(response: Response) -> Response:
+    """An error of the edge as a page, where a browser asks outside of the API: at an unknown address, say."""
+    if response.mimetype != _PROBLEM or request.path.startswith("/api/"):
+        return response
+    if request.accept_mimetypes.best_match((_PROBLEM, "text/html")) != "text/html":
+        return response
+    told, status = response.get_json(), response.status_code
+    detail = told["detail"]
+    if status == HTTPStatus.NOT_FOUND and request.url_rule is None:
+        detail = text("error.no_page")
+    elif status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        detail = text("error.unexpected", request=told["request_id"])
+    response.set_data(render_template("error.html", title=told["title"], detail=detail, **_shared()))
+    response.content_type = "text/html; charset=utf-8"
+    return _protect(response)
 
 
 @bp.errorhandler(AppError)

@@ -27,7 +27,7 @@ from backend.console import (
     wizards,
     wording,
 )
-from backend.console.page import bp
+from backend.console.page import as_page, bp
 from backend.settings import Settings
 
 _NOUNS = (
@@ -67,6 +67,7 @@ def install(app: Flask, settings: Settings) -> None:
     app.register_blueprint(authority.bp)
     app.register_blueprint(bp)
     phone.install(app)
+    app.after_request(as_page)
 
 
 for noun in _NOUNS:

@@ -14,6 +14,8 @@ ENGLISH = {
     "app.assets_missing": "The console's stylesheet and scripts are not installed; run make up.",
     "app.sign_out": "Sign out",
     "error.back": "To the start page",
+    "error.no_page": "There is no page at this address.",
+    "error.unexpected": "Something unexpected has happened; the API's log has it under {request}.",
     "error.form_expired": "This form is of a session that has ended; go back, reload the page, send again.",
     "app.more": "Show more",
     "app.search": "Search in this list",

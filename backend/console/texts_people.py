@@ -30,6 +30,7 @@ PEOPLE = {
     "account.workspaces": "Your workspaces",
     "account.here": "you are here",
     "account.switch": "Switch",
+    "account.no_switch": "A token opens its own workspace alone; sign in with your password to switch.",
     "account.workspace_why": "A workspace has datasets, models, services, stores and members of its own. "
     "Label Studio is one for all: who has an account there sees the projects of every workspace.",
     "account.workspace_name": "Name of a new workspace",

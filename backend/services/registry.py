@@ -34,8 +34,11 @@ class Change:
 
 
 def next_revision(session: Session) -> int:
-    """Bump the revision that hosts wait for."""
-    row = session.get(HostRevision, 1)
+    """Bump the revision that hosts wait for. Others who bump it wait for the end of this transaction: no two
+    changes have the same one, and the newest is committed last.
+    """
+    with session.no_autoflush:  # its lock goes before that of a service, so that no two wait for each other
+        row = session.get(HostRevision, 1, with_for_update=True)
     if row is None:
         row = HostRevision(id=1, value=0)
         session.add(row)

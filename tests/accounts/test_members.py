@@ -18,6 +18,7 @@ from backend.workspaces.tables import ApiToken, Workspace
 from tests.accounts.conftest import PASSWORD, Join, post, sign_in
 from tests.api.conftest import Caller
 from tests.console.conftest import csrf_of
+from tests.console.conftest import sign_in as token_sign_in
 from tests.console.trial_world import put_colours
 
 
@@ -140,6 +141,19 @@ def test_one_works_in_the_workspace_that_one_chose(join: Join) -> None:
         for name in ("evil", "nothing", ""):
             assert post(client, "/account/workspace", "/account", name=name).status_code == 404
         assert "in the workspace elsewhere" in client.get("/account").text
+
+
+def test_a_token_opens_its_own_workspace_alone_and_the_page_says_so(app: Flask, join: Join) -> None:
+    bob = join("bob", "viewer")
+    join("bob", "owner", workspace="elsewhere")
+    text = bob.token("bobs").token
+    with app.test_client() as client:
+        token_sign_in(client, text)
+        page = client.get("/account").text
+        assert "elsewhere" in page and "Switch" not in page and "sign in with your password to switch" in page
+        refused = post(client, "/account/workspace", "/account", name="elsewhere")
+        assert refused.status_code == 409
+        assert "in the workspace default" in client.get("/account").text
 
 
 def test_a_reset_password_ends_sessions_and_is_shown_once(app: Flask, join: Join, admin: Caller) -> None:

@@ -311,3 +311,9 @@ def test_what_postgresql_cannot_hold_is_no_internal_error(
     body = {"revision": 1, "state": "ready", "ready_instances": 0, "port": 1, "message": ""}
     answer = host("PUT", "/host/services/24160633648", body)
     assert (answer.status_code, answer.get_json()["code"]) == (status, code)
+
+
+def test_an_id_that_no_database_can_hold_is_not_there(app: Flask) -> None:
+    with app.test_client() as client:
+        answer = client.post(f"/hooks/label-studio/{'9' * 20}")
+    assert (answer.status_code, answer.get_json()["code"]) == (404, "not_found")

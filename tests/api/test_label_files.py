@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from backend.api import label_files
 from backend.datasets.tables import Dataset, Finding, Image
 from backend.db import SessionFactory, transaction
 from backend.labels import store
@@ -129,3 +130,12 @@ def test_voc_is_a_zip_of_a_file_an_image(admin: Caller) -> None:
 def test_an_export_in_a_form_that_classes_do_not_have_is_refused(admin: Caller) -> None:
     answer = admin("GET", "/datasets/parts/labels/export?format=ppocrlabel")
     assert (answer.status_code, answer.get_json()["code"]) == (422, "invalid_request")
+
+
+def test_a_file_that_is_too_large_is_told_the_limit_of_files(
+    admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_files, "MAX_BYTES", 3 * 1024**2)
+    refused = _import(admin, b"x" * (3 * 1024**2 + 1))
+    assert refused.status_code == 413 and "larger than 3 MiB" in refused.get_json()["detail"]
+    assert _import(admin, b"image,label\n").status_code == 200

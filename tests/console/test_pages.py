@@ -340,3 +340,45 @@ def test_a_dataset_of_text_shows_how_many_texts_an_image_has(
     shown = furnished.get("/datasets/parts").get_data(as_text=True)
     assert shown.count("<bdi>texts: 2</bdi>") == 3 and shown.count("<bdi>no label</bdi>") == 9
     assert 'name="label"' not in shown
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+TOO_MUCH = "9" * 20
+
+
+@pytest.mark.parametrize(
+    "path", [f"/models?after={TOO_MUCH}", f"/tasks?after={TOO_MUCH}", f"/datasets/parts/images/{TOO_MUCH}"]
+)
+def test_a_number_that_no_database_can_hold_is_a_page_that_is_not_there(
+    furnished: FlaskClient, path: str
+) -> None:
+    answer = furnished.get(path, headers=BROWSER)
+    assert answer.status_code == 404 and "a number is out of range" in answer.text
+    assert answer.mimetype == "text/html" and 'href="/"' in answer.text
+
+
+def test_at_an_unknown_address_a_browser_gets_a_page_and_a_program_an_error(app: Flask) -> None:
+    client = app.test_client()  # who has not signed in
+    page = client.get(f"/no-such/{MARKUP}", headers=BROWSER)
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    assert "There is no page at this address" in page.text and "openapi.json" not in page.text
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"] and page.headers["X-Request-Id"]
+    for path, accept in (
+        ("/no-such", "*/*"),
+        ("/no-such", "application/json"),
+        ("/api/v1/x", BROWSER["Accept"]),
+    ):
+        answer = client.get(path, headers={"Accept": accept})
+        assert answer.mimetype == "application/problem+json", path
+
+
+def test_what_nobody_foresaw_is_a_page_that_names_the_request(
+    furnished: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("swordfish")
+
+    monkeypatch.setattr("backend.models.registry.page", fail)
+    page = furnished.get("/models", headers=BROWSER)
+    assert page.status_code == 500 and "swordfish" not in page.text
+    assert f"the API&#39;s log has it under {page.headers['X-Request-Id']}" in page.text

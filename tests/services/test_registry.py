@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset
+from backend.db import SessionFactory, transaction
 from backend.errors import InsufficientResources, InUse, InvalidRequest, NameTaken, NotFound, WrongState
 from backend.models import registry as models
 from backend.models.tables import Model
@@ -207,3 +209,16 @@ def test_every_service_state_can_come_to_running_or_an_end() -> None:
                 seen.add(following)
                 todo.append(following)
         assert seen & ends
+
+
+def test_changes_at_the_same_time_have_revisions_of_their_own(sessions: SessionFactory) -> None:
+    with transaction(sessions) as session:
+        first = registry.next_revision(session)
+
+    def bump(_: int) -> int:
+        with transaction(sessions) as session:
+            return registry.next_revision(session)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(bump, range(40)))
+    assert sorted(found) == list(range(first + 1, first + 41))
