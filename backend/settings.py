@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class SettingsError(Exception):
@@ -109,7 +110,12 @@ def _between(low: int, high: int) -> Callable[[str], int]:
 
 
 def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")):
+    try:
+        parts = urlsplit(text)
+        complete = parts.hostname and (parts.port is None or parts.port)
+    except ValueError:  # brackets without an end, a port that is no number
+        complete = False
+    if not complete or not text.startswith(("http://", "https://")):
         raise ValueError("an http:// or https:// address")
     return text.rstrip("/")
 

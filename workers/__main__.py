@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 
+from backend.errors import AppError
 from backend.logs import configure
-from backend.queue import DATA, TRAIN, gpu_queue
+from backend.queue import DATA, TRAIN, gpu_queue, ping
 from backend.settings import SettingsError
 from workers import memory
 from workers.gpus import find
@@ -24,14 +25,15 @@ def main() -> int:
     try:
         runtime = process_runtime()
         runtime.sealer  # noqa: B018 - a wrong key stops the worker now, not in the middle of a job
-    except SettingsError as error:
+        gpus = find(runtime.settings.gpus if options.gpus is None else options.gpus)
+        ping(runtime.redis)
+    except (AppError, SettingsError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     configure(runtime.settings.log_level)
     # Threads of torch that wait without spinning leave the cores to the services beside the training.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     queues = [name for name in options.queues.split(",") if name]
-    gpus = find(runtime.settings.gpus if options.gpus is None else options.gpus)
     if gpus and TRAIN in queues:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.index for gpu in gpus)
         types = sorted({gpu_queue(gpu.type) for gpu in gpus})

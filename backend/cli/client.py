@@ -82,6 +82,7 @@ class Client:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)
+                self._check(answer)
                 for block in answer.iter_bytes(1024 * 1024):
                     file.write(block)
             part.replace(target)
@@ -108,15 +109,14 @@ class Client:
         while True:
             try:
                 found = self.get(path)
+                watch(found)  # which may ask for more
                 failures = 0
+                if done(found):
+                    return found
             except Unreachable:
                 failures += 1
                 if failures > 10:
                     raise
-            else:
-                watch(found)
-                if done(found):
-                    return found
             time.sleep(pause)
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
@@ -126,7 +126,20 @@ class Client:
             raise self._unreachable(error) from None
         if answer.is_error:
             raise _refusal(answer)
+        self._check(answer)
         return answer
+
+    def _check(self, answer: httpx.Response) -> None:
+        """Refuse the answers of other servers: a proxy on the way, a page to sign in at."""
+        if answer.is_redirect:
+            raise self._no_api(f"sends clients to {answer.headers.get('Location')}")
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            raise self._no_api("answers with a web page")
+
+    def _no_api(self, what: str) -> Unreachable:
+        return Unreachable(
+            f"no REST API of Sightloop: {self.origin} {what}; check SIGHTLOOP_API_URL, also http or https"
+        )
 
     def _unreachable(self, error: httpx.TransportError) -> Exception:
         if isinstance(error, httpx.ConnectError):
@@ -135,9 +148,13 @@ class Client:
             f"the API broke off ({type(error).__name__}); see `sightloop status`, then run the command again"
         )
 
-    @staticmethod
-    def _json(answer: httpx.Response) -> Resource:
-        found: Resource = answer.json() if answer.content else {}
+    def _json(self, answer: httpx.Response) -> Resource:
+        try:
+            found = answer.json() if answer.content else {}
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._no_api("does not answer as one")
         return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -154,8 +155,14 @@ class _Root(click.Group):
             return super().invoke(ctx)
         except (AppError, SettingsError) as error:
             code = getattr(error, "answer_code", "") or getattr(error, "code", "settings")
-            complain(ctx.ensure_object(Shell), str(error), code)
-            ctx.exit(1)
+            said = str(error)
+        except OSError as error:
+            if error.errno == errno.EPIPE or not error.strerror:
+                raise  # click ends quietly when nobody reads any more
+            where = f"{error.filename}: " if error.filename else ""
+            said, code = f"{where}{error.strerror}", "bad_input"
+        complain(ctx.ensure_object(Shell), said, code)
+        return ctx.exit(1)
 
 
 def complain(shell: Shell, message: str, code: str) -> None:

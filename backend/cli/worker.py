@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from backend.cli.embedded.programs import own_choices, worker_environment
+from backend.cli.errors import NotRunning
 from backend.cli.frame import Shell, Verb, pass_shell
 
 
@@ -25,6 +26,11 @@ def worker(shell: Shell, gpus: str | None, queues: str) -> NoReturn:
     """
     choices = shell.home.choices()
     environment = dict(os.environ)
+    if not choices and not {"SIGHTLOOP_REDIS_URL", "SIGHTLOOP_SECRET_KEY"} & environment.keys():
+        raise NotRunning(
+            f"Sightloop is not running for data directory {shell.home.path}; start it with `sightloop up`, "
+            "or name a stack elsewhere as `sightloop worker --help` says"
+        )
     if choices and "SIGHTLOOP_REDIS_URL" not in os.environ:
         # As those of the stack, whatever its shell said: two that differ would write links of two addresses.
         environment |= shell.home.worker_environment() or worker_environment(shell.home, choices, os.environ)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from backend.cli import main
+from backend.cli.client import Resource, connect
 from backend.cli.credentials import tokens_of
 from backend.cli.embedded.home import Choices, Home
+from backend.cli.errors import Unreachable
+from backend.settings import Settings
 from tests.cli.answering import NOT_FOUND, Answer, answering, resource
 
 
@@ -88,3 +92,77 @@ def test_the_stack_of_the_data_directory_is_one_by_whichever_way_it_is_named(fol
     home.choose(Choices(8711, "127.0.0.1"))
     tokens_of(home, "http://127.0.0.1:8711").keep("parts", "t")
     assert tokens_of(home, "").get("parts") == "t"
+
+
+HTML = Answer(200, b"<html>hello</html>", {"Content-Type": "text/html"})
+TEXT = Answer(200, b"[]", {"Content-Type": "text/plain"})
+ELSEWHERE = Answer(301, headers={"Location": "https://sightloop.example/"})
+
+
+@pytest.mark.parametrize(
+    "answer, sentence",
+    [
+        (HTML, "with a web page"),
+        (TEXT, "does not answer as one"),
+        (ELSEWHERE, "to https://sightloop.example/"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("datasets", "list"),
+        ("tasks", "stop", "parts"),
+        ("datasets", "doubts", "parts"),
+    ],
+)
+def test_what_is_no_api_is_said_to_be_none(
+    folder: Path, answer: Answer, sentence: str, command: tuple[str, ...]
+) -> None:
+    with answering({}, otherwise=answer) as address:
+        result = ask(address, folder, *command, "--json")
+    assert result.exit_code == 1
+    error = json.loads(result.stderr)["error"]
+    assert error["code"] == "unreachable" and sentence in error["detail"] and address in error["detail"]
+
+
+@pytest.mark.parametrize("answer", [HTML, ELSEWHERE])
+def test_what_is_no_api_leaves_no_file(folder: Path, tmp_path: Path, answer: Answer) -> None:
+    command = ("datasets", "export", "parts", "--format", "csv", "--output", str(tmp_path))
+    with answering({}, otherwise=answer) as address:
+        result = ask(address, folder, *command)
+    assert result.exit_code == 1 and "no REST API of Sightloop" in result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_outage_while_a_task_is_watched_is_borne(folder: Path) -> None:
+    """Also one that begins between the task and its metrics."""
+    task = {"name": "parts", "state": "stopped", "note": "", "steps": [], "error": "", "error_code": ""}
+    asked: list[int] = []
+
+    def watch(_: Resource) -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            raise Unreachable("the API broke off")
+
+    with answering({"GET /training-tasks/parts": resource(task)}) as address:
+        client = connect(Settings(api_url=address, api_token="t"), Home(folder))
+        found = client.wait("/training-tasks/parts", done=lambda _: True, watch=watch, pause=0)
+        client.http.close()
+    assert found == task and len(asked) == 2
+
+
+def test_a_file_that_cannot_be_written_is_a_sentence(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    result = ask(
+        "http://127.0.0.1:1",
+        folder,
+        "datasets",
+        "export",
+        "p",
+        "--format",
+        "csv",
+        "--output",
+        str(tmp_path / "taken" / "x"),
+    )
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {tmp_path / 'taken' / 'x'}: Not a directory\n"

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from backend.cli import main
 from backend.cli.embedded import binaries, home
+from backend.sealing import new_key
 from tests.cli.program import Stack, free_base, sightloop
 
 Sightloop = Callable[..., Result]
@@ -167,3 +168,22 @@ def test_status_and_doctor_of_a_stack_that_never_ran(cli: Sightloop, folder: Pat
     assert verdicts["stack"]["verdict"] == "problem" and "sightloop up" in verdicts["stack"]["fix"]
     assert cli("down", "--data-dir", str(folder)).exit_code == 0
     assert not folder.exists()
+
+
+def test_a_worker_without_a_stack_says_so(folder: Path) -> None:
+    said = Stack(folder, 0).run("worker", code=1)
+    assert f"Sightloop is not running for data directory {folder}" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "sentence"), [("77", "there is no GPU '77' on this host"), ("none", "the queue does not answer")]
+)
+def test_a_worker_that_cannot_work_says_why(folder: Path, gpus: str, sentence: str) -> None:
+    redis = f"redis://127.0.0.1:{free_base()}/0"
+    done = sightloop(
+        *("worker", "--data-dir", str(folder), "--gpus", gpus),
+        SIGHTLOOP_REDIS_URL=redis,
+        SIGHTLOOP_SECRET_KEY=new_key(),
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr and done.stderr.count("\n") == 1
