@@ -1,4 +1,4 @@
-"""What `sightloop doctor` says of the pretrained weights."""
+"""What `sightloop doctor` says of the pretrained weights and of the console's files."""
 
 from __future__ import annotations
 
@@ -46,3 +46,12 @@ def test_a_damaged_installation_is_a_problem(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(catalogue, "ALL", (wrong, catalogue.LITE2))
     verdict = diagnosis.base_weights(Home(tmp_path))
     assert verdict.verdict == "problem" and wrong.package in verdict.fix
+
+
+def test_a_console_without_its_stylesheet_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert diagnosis.console().verdict == "ok"
+    monkeypatch.setattr(diagnosis, "_VENDORED", tmp_path)
+    verdict = diagnosis.console()
+    assert verdict.verdict == "problem" and "make assets" in verdict.fix
