@@ -6,6 +6,7 @@ for a prediction. The app is made after the fork, and models are loaded in the b
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from backend.settings import SettingsError, load
 
@@ -17,7 +18,7 @@ except SettingsError as error:
 
 wsgi_app = "ml_backend.app:create_app()"
 workers = 1
-worker_class = "gthread"
+worker_class = "model_server.worker.PatientWorker"
 # Those that predict or wait for it (twice eight, see `Bounds`), and more for health checks and setups.
 threads = 32
 preload_app = False
@@ -27,3 +28,8 @@ keepalive = 15
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
 accesslog = None
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Clients that begin a request and stop would hold every thread, whoever they are."""
+    worker.patience, worker.stall = 20.0, 60.0

@@ -1,4 +1,4 @@
-"""What `sightloop doctor` says of the pretrained weights."""
+"""What `sightloop doctor` says of the pretrained weights and of the console's files."""
 
 from __future__ import annotations
 
@@ -60,3 +60,12 @@ def test_a_damaged_reader_is_a_problem(tmp_path: Path, monkeypatch: pytest.Monke
     verdict = diagnosis.base_weights(Home(tmp_path))
     assert verdict.verdict == "problem" and "pp-ocrv6-small" in verdict.detail
     assert verdict.fix == "run `pip install --force-reinstall rapidocr`"
+
+
+def test_a_console_without_its_stylesheet_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert diagnosis.console().verdict == "ok"
+    monkeypatch.setattr(diagnosis, "_VENDORED", tmp_path)
+    verdict = diagnosis.console()
+    assert verdict.verdict == "problem" and "make assets" in verdict.fix

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -98,6 +99,16 @@ def test_no_secret_of_a_body_is_logged(here: World) -> None:
 
 
 # --- passwords
+
+
+def test_clients_that_begin_a_request_and_stop_do_not_keep_label_studio_out(here: World) -> None:
+    address = urlsplit(here.url)
+    with ExitStack() as stack:
+        for _ in range(32):  # as many as there are threads
+            client = socket.create_connection((str(address.hostname), address.port or 0), timeout=60)
+            stack.enter_context(client).sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\n")
+        answer = httpx.get(f"{here.url}/health", timeout=60, trust_env=False)
+    assert answer.json() == {"status": "UP"}
 
 
 @pytest.mark.parametrize("auth", [None, ("d1", ""), ("", ""), ("somebody", "wrong"), ("ü", "ü€")])

@@ -29,6 +29,7 @@ from plugins.weights import Places, Published
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _GIB = 1024**3
 _BASES = "plugins.classification.bases"
+_VENDORED = Path(__file__).parents[2] / "console" / "static" / "vendor"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,14 @@ def programs() -> Verdict:
         what, _, fix = str(error).partition("; ")
         return Verdict("programs", PROBLEM, what, fix)
     return Verdict("programs", OK, ", ".join(path.name for path in found) + ", supervisord")
+
+
+def console() -> Verdict:
+    """What pages load beside this repository's own files was installed."""
+    if any(_VENDORED.glob("*.css")) and any(_VENDORED.glob("*.js")):
+        return Verdict("console", OK, "its stylesheet and scripts are installed")
+    detail = f"its stylesheet and scripts are missing in {_VENDORED}"
+    return Verdict("console", PROBLEM, detail, "run `make assets` in the checkout, and install from there")
 
 
 def data_directory(home: Home) -> Verdict:
@@ -198,6 +207,7 @@ def machine(home: Home, choices: Choices) -> list[Callable[[], Verdict]]:
     return [
         python,
         programs,
+        console,
         lambda: data_directory(home),
         lambda: disk(home),
         memory,
