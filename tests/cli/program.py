@@ -63,7 +63,7 @@ def sightloop(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
         [PROGRAM, *arguments],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=300,
         env={**kept, **environ},
         check=False,
     )

@@ -14,6 +14,9 @@ import pytest
 from backend.cli.embedded.home import Home
 from tests.cli.program import Stack, free_base
 
+# The stack starts within the first test.
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture(scope="module")
 def labelling() -> Iterator[Stack]:
