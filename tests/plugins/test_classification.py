@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from plugins import images, registry
-from plugins.classification import augment, bases, cache, exporter, head
+from plugins.classification import augment, bases, cache, exporter, rare
 from plugins.classification.evaluate import evaluate
 from plugins.classification.labeling import config, label_from_result
 from plugins.classification.predictor import open_predictor
@@ -290,7 +290,7 @@ def test_the_tamest_view_is_the_image_itself() -> None:
 
 
 def test_rare_classes_count_more() -> None:
-    weights = head.class_weights(np.array([0] * 9 + [1]), 2)
+    weights = rare.class_weights(np.array([0] * 9 + [1]), 2)
     assert weights[1] == pytest.approx(3 * weights[0])
     assert (9 * weights[0] + weights[1]) / 10 == pytest.approx(1)
 
