@@ -64,7 +64,9 @@ def start(context: TrainingContext, network: Network, sides: Mapping[str, Images
         context.log(
             "No mirror images take part: they do not keep their class here, or nothing shows that they do."
         )
-    return Start(out_of_fold=tensors["out_of_fold"].numpy(), excess=tensors["excess"].numpy(), **record)
+    # An attempt begun by a release before this one took nothing from the scores.
+    excess = tensors.get("excess", torch.zeros(len(context.labels)))
+    return Start(out_of_fold=tensors["out_of_fold"].numpy(), excess=excess.numpy(), **record)
 
 
 def fit_head(context: TrainingContext, network: Network, images: Images) -> head.Head:
