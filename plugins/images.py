@@ -33,6 +33,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# The highest value of a 16-bit grey image, and by how many bits it is too long. The file does not say how
+# many bits the camera fills: 12 of them taken for 16 would leave sixteen greys.
+_DEPTHS = ((255, 0), (4095, 4), (65535, 8))
 
 # `Limits` is what counts here; Pillow's own limit would warn from 89 million pixels on, whatever they say.
 Image.MAX_IMAGE_PIXELS = None
@@ -94,7 +97,8 @@ def probe(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Header:
 
 
 def decode(data: bytes, *, wanted_side: int | None = None, limits: Limits = DEFAULT_LIMITS) -> Decoded:
-    """Decode to upright RGB: alpha laid on white, 16 bits scaled to 8, the first frame of an animation.
+    """Decode to upright RGB: alpha laid on white, the first frame of an animation, grey of 16 bits scaled to
+    8 (as 12 or 8 bits where no pixel is above 4095 or 255).
 
     `wanted_side`: a JPEG may be decoded at 1/2, 1/4 or 1/8 size as long as its shorter side keeps at least
     this many pixels, which is several times faster for photographs.
@@ -169,9 +173,10 @@ def _orientation(opened: Image.Image) -> int:
 
 def _to_rgb(opened: Image.Image) -> Image.Image:
     if opened.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion would clip at 255
-        grey = np.asarray(opened).astype(np.float64)
-        top = 65535.0 if grey.max(initial=0) > 255 else 255.0
-        return Image.fromarray((grey * (255.0 / top)).clip(0, 255).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(opened)
+        top = int(grey.max(initial=0))
+        excess = next(bits for most, bits in _DEPTHS if top <= most)
+        return Image.fromarray((grey >> excess).astype(np.uint8)).convert("RGB")
     if "transparency" in opened.info or opened.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         rgba = opened.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))

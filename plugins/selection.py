@@ -74,17 +74,6 @@ def order(
     return with_random_share(chosen, np.flatnonzero(~labelled), random)
 
 
-def by_uncertainty(uncertainty: npt.NDArray[np.floating], count: int, *, seed: int) -> list[Pick]:
-    """The same for models without features: the most uncertain first. `uncertainty` (images) in 0..1; NaN
-    for images that are not to be chosen.
-    """
-    random = np.random.default_rng(seed)
-    free = np.flatnonzero(np.isfinite(uncertainty))
-    ranked = free[np.argsort(-uncertainty[free], kind="stable")][:count]
-    chosen = [Pick(int(row), float(uncertainty[row]), "uncertain") for row in ranked]
-    return with_random_share(chosen, free, random)
-
-
 def at_random(free: Rows, count: int, *, seed: int) -> list[Pick]:
     """Rows in an order drawn at random, where there is nothing else to go by."""
     drawn = np.random.default_rng(seed).permutation(free)[:count]

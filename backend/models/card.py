@@ -82,8 +82,8 @@ def _quality(manifest: Manifest, note: str) -> list[str]:
     side = manifest.details.get("evaluated_on", "validation")
     intervals = manifest.details.get("intervals", {})
     optimistic = (
-        "The same images chose the best state of the training and its confidences, so on new ones it is "
-        "probably a little worse; a dataset with a test side is measured without that."
+        "The same images chose the best state of the training, its confidences and its thresholds, so on new "
+        "ones it is probably a little worse; a dataset with a test side is measured without that."
     )
     return [
         "## How good it is",

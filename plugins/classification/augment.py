@@ -19,7 +19,7 @@ from plugins.classification.preprocess import Pixels
 class Policy:
     """How far views may differ: `area` is the smallest share of the image that a cut keeps, `turn` the
     largest angle in degrees, `light` the largest change of brightness and contrast and `colour` that of
-    saturation as factors; `flip` and `upside_down` say whether a mirrored image keeps its class.
+    saturation as factors; `flip` says whether a mirrored image keeps its class.
     """
 
     area: float = 0.3
@@ -28,7 +28,6 @@ class Policy:
     light: float = 0.3
     colour: float = 0.3
     flip: bool = True
-    upside_down: bool = False
 
 
 def view(image: Pixels, size: int, policy: Policy, random: np.random.Generator) -> Pixels:
@@ -50,7 +49,7 @@ def _matrix(side: int, size: int, policy: Policy, random: np.random.Generator) -
     middle_y = random.uniform(height, 2 * side - height) / 2
     angle = math.radians(random.uniform(-policy.turn, policy.turn))
     across = width / size * (-1 if policy.flip and random.random() < 0.5 else 1)
-    down = height / size * (-1 if policy.upside_down and random.random() < 0.5 else 1)
+    down = height / size
     a, b = math.cos(angle) * across, -math.sin(angle) * down
     d, e = math.sin(angle) * across, math.cos(angle) * down
     half = size / 2

@@ -14,6 +14,7 @@ from plugins.classification.reliability import brier, reliability
 from plugins.contract import Evaluation, Example, Judged, Prediction
 
 _WORST = 50  # mistakes listed
+_MOST_CLASSES = 1000  # of a confusion matrix: it stands in the manifest, whose size is limited
 
 Indices = npt.NDArray[np.int64]
 
@@ -22,7 +23,8 @@ def evaluate(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
     """Accuracy, macro F1, log loss, calibration and more on labelled examples; every number is finite.
 
     `intervals` in the details are 95 % intervals by metric, `reliability` what the confidences are worth, and
-    `decisions` what became of the images, if the model decides.
+    `decisions` what became of the images, if the model decides, `confusion` how many of each class got each
+    answer, up to a thousand classes.
     """
     truths = [str(example.label) for example in examples]
     labels = sorted({output.label for row in predictions for output in row.outputs} | set(truths))
@@ -57,7 +59,7 @@ def evaluate(examples: Sequence[Example], predictions: Sequence[Prediction]) -> 
             **{name: wilson(count, images) for name, (count, images) in shares.items()},
         },
         "reliability": calibration.to_json(),
-        "confusion": _confusion(truth, answers, len(labels)),
+        **({"confusion": _confusion(truth, answers, len(labels))} if len(labels) <= _MOST_CLASSES else {}),
         "mistakes": _mistakes(examples, predictions),
         **({"decisions": decisions} if decisions else {}),
     }

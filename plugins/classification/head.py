@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from plugins.classification import rare
 
 Floats = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64]
@@ -30,20 +32,23 @@ _EACH = 8  # images of a class among them, about, below which fewer classes are 
 _KNOWS_SIDES = 0.75  # right answers from which on it can tell whether mirror images keep their class
 _FEW_ROWS = 0.7  # rows for each feature up to which turning them into their own span pays
 _MUCH_WORK = 2e8  # images x features x classes above which only a few values are tried
+_READ_WORK = 3e9  # views x images x features x classes up to which all folds of all images are read
 
 
 @dataclass(frozen=True)
 class Head:
     """Scores are features @ weight.T + bias: `weight` (classes, features), `bias` (classes).
 
-    `share` weighs the features of lower layers, `mirrored` says that mirror images keep their class.
+    `excess` (classes) is what was too high in the scores for rare classes and is taken from the bias (see
+    `rare`). `share` weighs the features of lower layers, `mirrored` says that mirror images keep their class.
     `log_loss`, `accuracy` and the probabilities `out_of_fold` (images, classes) are what cross-validation
-    read on the training images; None, and rows of NaN for images that took no part, where a class had too
-    few images for it.
+    read on the training images, the probabilities without the excess; None, and rows of NaN for images that
+    took no part, where a class had too few images for it.
     """
 
     weight: Floats
     bias: Floats
+    excess: Floats
     strength: float
     share: float = 1.0
     mirrored: bool = True
@@ -73,11 +78,19 @@ def fit(
     scale = _scale(features.shape[-1], lower, share)
     scaled = views * scale
     weight, bias = _layer(_logistic(scaled, targets, strength, _span(scaled)), classes)
+    head = Head(weight * scale, bias, np.zeros_like(bias), strength, share, mirrored)
     if found is None:
-        return Head(weight * scale, bias, strength, share, mirrored)
-    probabilities = _rows(search, found, len(targets), classes)
-    return Head(
-        weight * scale, bias, strength, share, mirrored, found.log_loss, found.accuracy, probabilities
+        return head
+    folds = 0 if stop() else _affordable(views, targets)
+    search, found = search.on_all(found, share, strength, len(views), folds)
+    probabilities, excess = _rows(search, found, targets, classes)
+    return replace(
+        head,
+        bias=bias - excess,
+        excess=excess,
+        log_loss=found.log_loss,
+        accuracy=found.accuracy,
+        out_of_fold=probabilities,
     )
 
 
@@ -86,36 +99,40 @@ def out_of_fold(features: Floats, targets: Targets, groups: npt.NDArray[np.str_]
     the image and those of its group. Rows of NaN for classes with images of one group only.
     """
     search = _Search(features[None], targets, groups, 0, lambda: False)
-    _, strength, _, found = search.run()
-    if found is not None and len(targets) > _MOST_IMAGES:  # the strength was chosen on some: now all of them
-        search = _Search(features[None], targets, groups, 0, lambda: False, most=len(targets))
-        found = search.read(strength) if search.splits else None
-    return _rows(search, found, len(targets), classes)
+    share, strength, _, found = search.run()
+    if found is None:
+        return np.full((len(targets), classes), np.nan, np.float32)
+    search, found = search.on_all(found, share, strength, 1, _MOST_FOLDS)
+    return _rows(search, found, targets, classes)[0]
 
 
-def _rows(search: _Search, found: _Found | None, images: int, classes: int) -> Floats:
-    """The probabilities (images, classes) that were found, and NaN for images that took no part."""
-    given = np.full((images, classes), np.nan, np.float32)
-    if found is not None:
-        given[search.chosen] = 0.0
-        given[np.ix_(search.chosen, search.names)] = found.probabilities
-    return given
+def _affordable(features: Floats, targets: Targets) -> int:
+    """How many folds of all images can be read in about half a minute, once the values are chosen."""
+    work = features.size * len(np.unique(targets))
+    if work <= _READ_WORK:
+        return _MOST_FOLDS
+    return 1 if work <= 4 * _READ_WORK else 0
 
 
-def class_weights(targets: Targets, classes: int) -> Floats:
-    """A weight a class, its mean over the images 1: rare classes count more, by the root of what full balance
-    would give them, so that a few odd images do not rule.
+def _rows(search: _Search, found: _Found, targets: Targets, classes: int) -> tuple[Floats, Floats]:
+    """The probabilities (images, classes) that were found without their excess, NaN for images that took no
+    part, and the excess (classes).
     """
-    counts = np.bincount(targets, minlength=classes)
-    weights = 1 / np.sqrt(np.maximum(counts, 1))
-    scaled: Floats = (weights / (weights[targets].mean() if len(targets) else 1)).astype(np.float32)
-    return scaled
+    weights, names = rare.class_weights(targets, classes), search.names
+    read = np.searchsorted(names, search.targets[found.places])
+    share = rare.share(found.probabilities, read, weights[names])
+    excess = np.float32(share) * np.log(weights)
+    given = np.full((len(targets), classes), np.nan, np.float32)
+    images = search.chosen[found.places]
+    given[images] = 0.0
+    given[np.ix_(images, names)] = rare.lowered(found.probabilities, excess[names])
+    return given, excess
 
 
 def _logistic(features: Floats, targets: Targets, strength: float, span: Floats | None) -> LogisticRegression:
     rows = features.reshape(-1, features.shape[-1])
     wanted = np.tile(targets, len(features))
-    weights = class_weights(targets, int(targets.max()) + 1)[wanted] / len(features)
+    weights = rare.class_weights(targets, int(targets.max()) + 1)[wanted] / len(features)
     # One thread: the matrices are small, and several threads on busy cores wait for each other.
     with warnings.catch_warnings(), threadpool_limits(1, "blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # close enough is good enough
@@ -149,7 +166,8 @@ def _scale(width: int, lower: int, share: float) -> Floats:
 
 @dataclass(frozen=True)
 class _Found:
-    """What cross-validation read with one set of values. `mirrored`: the mirror images of images that the fit
+    """What cross-validation read with one set of values: `probabilities` of the images with these `places`
+    among those chosen. `mirrored`: the mirror images of images that the fit
     has not seen are recognised as well as these are, within the standard error. Letters, digits and arrows
     are not: on digits the loss rises by 60 %, on hands, insects, waste and textures by nothing. A layer that
     has much wrong cannot tell: on tiny photographs of digits, of which it knew 45 %, it saw no difference,
@@ -158,6 +176,7 @@ class _Found:
 
     log_loss: float
     accuracy: float
+    places: npt.NDArray[np.intp]
     probabilities: npt.NDArray[np.float64]
     mirrored: bool
 
@@ -216,6 +235,7 @@ class _Search:
         stop: Callable[[], bool],
         most: int = _MOST_IMAGES,
     ) -> None:
+        self.given = features, targets, groups
         self.chosen, self.splits = _folds(_some(targets, most), targets, groups)
         self.features, self.targets = features[:, self.chosen], targets[self.chosen]
         self.lower, self.stop = lower, stop
@@ -246,9 +266,18 @@ class _Search:
         key = min(both, key=lambda key: both[key].log_loss)
         return share, key[0], True, both[key]
 
-    def read(self, strength: float) -> _Found:
-        """What is read with this value on plain views."""
-        return self._along(1.0, 1, (strength,))[strength, 1]
+    def on_all(
+        self, found: _Found, share: float, strength: float, views: int, folds: int
+    ) -> tuple[_Search, _Found]:
+        """What is read with these values when all images may take part, of so many folds at most: of hundreds
+        of classes some were chosen, which are easier to tell apart than all, and of a rare class few images.
+        """
+        features, targets, groups = self.given
+        if not folds or len(targets) <= _MOST_IMAGES:
+            return self, found
+        search = _Search(features[:views], targets, groups, self.lower, self.stop, len(targets))
+        search.splits = search.splits[:folds]
+        return search, search._along(share, views, (strength,))[strength, views]
 
     def _along(self, share: float, views: int, strengths: Sequence[float]) -> dict[tuple[float, int], _Found]:
         """By strength, rising: what is read on the way, until it has become worse twice."""
@@ -272,12 +301,14 @@ class _Search:
             model = _logistic(scaled[:views, train], self.targets[train], strength, span)
             for view, answers in zip(scaled, seen, strict=True):
                 answers[test] = model.predict_proba(view[test]).astype(np.float64)
-        given = seen[:, np.arange(len(self.targets)), np.searchsorted(self.names, self.targets)]
+        read = np.sort(np.concatenate([test for _, test in self.splits]))
+        answered, wanted = seen[:, read], self.targets[read]
+        given = answered[:, np.arange(len(wanted)), np.searchsorted(self.names, wanted)]
         losses = -np.log(np.maximum(given, 1e-7))
-        right = self.names[seen[0].argmax(1)] == self.targets
+        right = self.names[answered[0].argmax(1)] == wanted
         more = losses[-1] - losses[0]
         keeps = more.mean() <= more.std() / math.sqrt(len(more)) and right.mean() >= _KNOWS_SIDES
-        return _Found(float(losses[0].mean()), float(right.mean()), seen[0], bool(keeps))
+        return _Found(float(losses[0].mean()), float(right.mean()), read, answered[0], bool(keeps))
 
 
 def _layer(model: LogisticRegression, classes: int) -> tuple[Floats, Floats]:

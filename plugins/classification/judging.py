@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from plugins.classification.head import Floats, Targets
+Floats = npt.NDArray[np.float32]
+Targets = npt.NDArray[np.int64]
 
 _TEMPERATURES = np.logspace(-1.5, 0.7, 45)  # 0.03 (hundreds of classes of two images) to 5
 _CAUTION = 2.0  # images whose worth in log loss an extreme temperature must earn

@@ -44,7 +44,7 @@ def illustrate_mistakes(
 ) -> None:
     """Write `mistakes.png` of the mistakes that the evaluation lists; nothing when there are none.
 
-    See `plugins.contract.IllustrateExamples`.
+    See `plugins.contract.IllustrateMistakes`.
     """
     rows = evaluation.details.get("mistakes", ())[:_MOST]
     by_key = {example.key: example for example in examples}

@@ -1,10 +1,11 @@
 """From what confidence on the answers of a class are right as often as the user wants.
 
 The precision of a class above a confidence is read from images that the model has not seen. A few images a
-class cannot carry that alone: three right of three say little. So the share of a class is shrunk towards that
-of all classes, and that one towards the confidences themselves, which are calibrated; each counts like ten
-images. Of this estimate a lower bound (Wilson, at three quarters of a standard error) must reach the wanted
-precision, which makes up for choosing the least of many confidences.
+class cannot carry that alone: three right of three say little. So the share of a class is shrunk towards what
+the confidences of its own answers promise, which are calibrated, lowered by how much the answers of all
+classes fall short of theirs; each counts like ten images. The share of all classes would be that of the
+frequent ones, which says nothing of a rare one. Of this estimate a lower bound (Wilson, at three quarters of
+a standard error) must reach the wanted precision, which makes up for choosing the least of many confidences.
 
 With very few images no bound reaches 99 %, and a model that is never sure serves nobody: there an answer
 counts whose own confidence is as high as the precision wanted, as long as what was seen does not
@@ -48,10 +49,10 @@ def fit(probabilities: Floats, targets: Indices, wanted: float) -> list[Threshol
     answers, confidences = probabilities.argmax(1), probabilities.max(1)
     right = answers == targets
     above = confidences[:, None] >= LEVELS.astype(np.float32)  # as the predictor compares them
-    everywhere = _shrunk(above, right, _beliefs(above, confidences))
+    kept = _kept_promises(above, right, _beliefs(above, confidences))
     return [
-        _threshold(above[answers == label], right[answers == label], everywhere, wanted)
-        for label in range(probabilities.shape[1])
+        _threshold(above[own], right[own], kept * _beliefs(above[own], confidences[own]), wanted)
+        for own in (answers == label for label in range(probabilities.shape[1]))
     ]
 
 
@@ -62,18 +63,21 @@ def _beliefs(above: npt.NDArray[np.bool_], confidences: Floats) -> Floats:
     return promised
 
 
-def _shrunk(above: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], prior: Floats) -> Floats:
-    """The precision above each level, shrunk towards a prior."""
-    shrunk: Floats = ((above & right[:, None]).sum(0) + _WORTH * prior) / (above.sum(0) + _WORTH)
-    return shrunk
+def _kept_promises(above: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], promised: Floats) -> Floats:
+    """Right answers above each level as a share of those promised, shrunk towards 1 and at most that."""
+    counts, hits = above.sum(0), (above & right[:, None]).sum(0)
+    kept: Floats = np.minimum((hits + _WORTH * promised) / ((counts + _WORTH) * promised), 1.0)
+    return kept
 
 
 def _threshold(
-    above: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], everywhere: Floats, wanted: float
+    above: npt.NDArray[np.bool_], right: npt.NDArray[np.bool_], prior: Floats, wanted: float
 ) -> Threshold:
-    """`above` (images, levels) and `right` (images) of the images answered with one class."""
+    """`above` (images, levels) and `right` (images) of the images answered with one class; `prior` (levels)
+    is the precision that is expected of them.
+    """
     counts, hits = above.sum(0), (above & right[:, None]).sum(0)
-    estimate = _shrunk(above, right, everywhere)
+    estimate = (hits + _WORTH * prior) / (counts + _WORTH)
     enough = _lower_bound(estimate, counts + _WORTH) >= wanted
     believed = (estimate >= wanted) & (wanted <= LEVELS)
     reached = (enough | believed) & (hits >= wanted * counts - _ROUNDING)

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from plugins import images, registry
-from plugins.classification import augment, bases, cache, exporter, head
+from plugins.classification import augment, bases, cache, exporter, rare
 from plugins.classification.evaluate import evaluate
 from plugins.classification.labeling import config, label_from_result
 from plugins.classification.predictor import open_predictor
 from plugins.classification.preprocess import fitting_size
 from plugins.classification.trainer import train
-from plugins.classification.trainer.finetune import RECIPE, weighted_cross_entropy
+from plugins.classification.trainer.finetune import RECIPE, FineTuning, weighted_cross_entropy
 from plugins.contract import (
     Draft,
     Evaluation,
@@ -31,6 +31,7 @@ from plugins.contract import (
     Prediction,
     TrainingStopped,
 )
+from plugins.fitting import Share
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext, example
 
@@ -300,7 +301,7 @@ def test_the_tamest_view_is_the_image_itself() -> None:
 
 
 def test_rare_classes_count_more() -> None:
-    weights = head.class_weights(np.array([0] * 9 + [1]), 2)
+    weights = rare.class_weights(np.array([0] * 9 + [1]), 2)
     assert weights[1] == pytest.approx(3 * weights[0])
     assert (9 * weights[0] + weights[1]) / 10 == pytest.approx(1)
 
@@ -328,6 +329,24 @@ def test_smoothing_does_not_teach_the_rare_class_everywhere() -> None:
         weighted_cross_entropy(scores, torch.tensor([0]), weights, 0.1).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     assert scores.softmax(1)[0].tolist() == pytest.approx([0.95, 0.05], abs=1e-3)
+
+
+def test_training_adds_what_was_taken_back_of_rare_classes(tmp_path: Path) -> None:
+    """A network without the excess learns what the same network with it would, so it stays without it."""
+    examples, data = photographs.materials(train=3, validation=1)
+    context = context_of(tmp_path, examples[:8], data)
+    sides = {split: cache.decode(context, split, 64) for split in ("train", "validation")}
+    network = bases.load(bases.LITE0, len(context.labels))
+    excess = np.array([-0.5, 1.5], np.float32)
+    losses = []
+    for taken, added in ((excess, excess), (0 * excess, 0 * excess)):
+        with torch.no_grad():
+            network.head.weight.zero_()
+            network.head.bias.copy_(torch.from_numpy(-taken))
+        work = FineTuning(context, network, sides, RECIPE, augment.Policy(), 0, excess=added)
+        torch.manual_seed(0)
+        losses.append(work.loss(next(iter(work.batches(0, 0, Share())))).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_rare_images_weigh_as_their_class() -> None:

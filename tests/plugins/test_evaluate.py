@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plugins import bundle
 from plugins.classification.evaluate import evaluate
 from plugins.classification.intervals import intervals, wilson
 from plugins.classification.plots import illustrate
@@ -204,3 +205,15 @@ def test_the_plots_show_names_of_any_script(tmp_path: Path) -> None:
     illustrate(evaluation, [{"name": "loss", "epoch": 1, "value": 0.5}], tmp_path / "plots")
     written = {path.name for path in (tmp_path / "plots").iterdir()}
     assert written == {"confusion.png", "classes.png", "reliability.png", "training.png"}
+
+
+def test_two_thousand_classes_leave_room_in_the_manifest() -> None:
+    names = [f"class {number:04}" for number in range(2000)]
+    evaluation = evaluate(
+        _examples(names[:3]),
+        [_prediction(name, 0.9, [one for one in names if one != name]) for name in names[:3]],
+    )
+    assert "confusion" not in evaluation.details
+    assert len(json.dumps(dict(evaluation.details), indent=1)) < bundle.MAX_MANIFEST_BYTES / 4
+    few = _evaluation("aab", "abb")
+    assert few.details["confusion"] == [[1, 1], [0, 1]]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from plugins.classification import head
+from plugins.classification import head, rare
 from plugins.classification.catalogue import LARGER, LITE0
 from plugins.classification.trainer.finetune import recipe_of
 from plugins.classification.trainer.start import Start
@@ -109,11 +109,43 @@ def test_a_class_of_near_duplicates_is_not_held_out(random: np.random.Generator)
     np.testing.assert_array_equal(np.isnan(alone[:, 0]), targets == 2)
 
 
-def test_of_many_classes_some_are_cross_validated_with_all_their_images(random: np.random.Generator) -> None:
-    targets = np.repeat(np.arange(300), 5)
-    features = random.normal(size=(1, len(targets), 8)).astype(np.float32)
-    groups = np.array([str(number) for number in range(len(targets))])
-    fitted = head.fit(features, targets, groups, 300, stop=lambda: False)
+def _many_classes(random: np.random.Generator, each: int = 5) -> tuple[Any, ...]:
+    """300 classes of so many images: features, targets, groups and the number of classes."""
+    targets = np.repeat(np.arange(300), each)
+    middles = random.normal(size=(300, 8))
+    features = (middles[targets] + 0.5 * random.normal(size=(len(targets), 8))).astype(np.float32)
+    return features[None], targets, np.array([str(number) for number in range(len(targets))]), 300
+
+
+def test_many_classes_are_cross_validated_against_each_other(random: np.random.Generator) -> None:
+    both, truth, groups, classes = _many_classes(random, 10)
+    targets = truth[::2]
+    fitted = head.fit(both[:, ::2], targets, groups[::2], classes, stop=lambda: False)
+    assert fitted.out_of_fold is not None and fitted.accuracy is not None
+    assert np.isfinite(fitted.out_of_fold).all() and (fitted.out_of_fold > 0).all()
+    right = fitted.out_of_fold.argmax(1) == targets
+    assert fitted.accuracy == pytest.approx(right.mean(), abs=0.002)
+    of_new = ((both[0, 1::2] @ fitted.weight.T + fitted.bias).argmax(1) == truth[1::2]).mean()
+    assert fitted.accuracy == pytest.approx(of_new, abs=0.06)
+
+
+def test_a_fold_of_all_classes_is_enough_where_all_folds_take_too_long(
+    random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, targets, groups, classes = _many_classes(random)
+    monkeypatch.setattr(head, "_READ_WORK", features.size * classes / 2)
+    fitted = head.fit(features, targets, groups, classes, stop=lambda: False)
+    assert fitted.out_of_fold is not None
+    read = np.isfinite(fitted.out_of_fold[:, 0])
+    assert read.sum() == 375 and (fitted.out_of_fold[read] > 0).all()
+
+
+def test_of_too_many_classes_some_are_cross_validated_with_all_their_images(
+    random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, targets, groups, classes = _many_classes(random)
+    monkeypatch.setattr(head, "_READ_WORK", 1)
+    fitted = head.fit(features, targets, groups, classes, stop=lambda: False)
     assert fitted.out_of_fold is not None
     took_part = np.isfinite(fitted.out_of_fold[:, 0])
     assert 790 <= took_part.sum() <= 800
@@ -139,5 +171,59 @@ def test_the_weaker_the_first_model_the_more_the_network_may_change() -> None:
 
 def test_mistakes_are_counted_on_what_was_cross_validated() -> None:
     read = np.array([[0.9, 0.1], [0.9, 0.1], [np.nan, np.nan], [0.2, 0.8]], np.float32)
-    assert Start(1.0, 1.0, True, read).mistakes(np.array([0, 1, 0, 1])) == pytest.approx(1 / 3)
-    assert Start(1.0, 1.0, True, read[:0]).mistakes(np.array([0, 1])) is None
+    none = np.zeros(2, np.float32)
+    assert Start(1.0, 1.0, True, read, none).mistakes(np.array([0, 1, 0, 1])) == pytest.approx(1 / 3)
+    assert Start(1.0, 1.0, True, read[:0], none).mistakes(np.array([0, 1])) is None
+
+
+def _overlapping(
+    random: np.random.Generator, frequent: int, rare_ones: int
+) -> tuple[head.Floats, head.Targets]:
+    """Images (1, images, 24) of two classes that cannot be told apart without mistakes."""
+    targets = np.repeat([0, 1], [frequent, rare_ones])
+    features = random.normal(size=(1, len(targets), 24)).astype(np.float32)
+    features[0, :, 0] += 3 * targets
+    return features, targets
+
+
+def _rows(layer: head.Head, features: head.Floats) -> npt.NDArray[np.float64]:
+    scores = (features @ layer.weight.T + layer.bias).astype(np.float64)
+    odds = np.exp(scores - scores.max(1, keepdims=True))
+    rows: npt.NDArray[np.float64] = odds / odds.sum(1, keepdims=True)
+    return rows
+
+
+def test_a_rare_class_is_expected_as_often_as_it_occurs(random: np.random.Generator) -> None:
+    features, targets = _overlapping(random, 1800, 36)
+    groups = np.array([str(number) for number in range(len(targets))])
+    fitted = head.fit(features, targets, groups, 2, stop=lambda: False)
+    new, truth = _overlapping(random, 20_000, 400)
+    assert _rows(fitted, new[0])[:, 1].sum() == pytest.approx(truth.sum(), rel=0.35)
+    assert fitted.out_of_fold is not None
+    read = np.isfinite(fitted.out_of_fold[:, 0])
+    assert fitted.out_of_fold[read, 1].sum() == pytest.approx(targets[read].sum(), rel=0.35)
+    np.testing.assert_allclose(fitted.out_of_fold[read].sum(1), 1, atol=1e-5)
+
+
+def test_doubts_know_how_rare_a_class_is(random: np.random.Generator) -> None:
+    features, targets = _overlapping(random, 600, 30)
+    groups = np.array([str(number) for number in range(len(targets))])
+    given = head.out_of_fold(features[0], targets, groups, 2)
+    assert given[:, 1].sum() == pytest.approx(targets.sum(), rel=0.35)
+
+
+def test_classes_of_equal_size_are_left_as_they_are(random: np.random.Generator) -> None:
+    features, targets = _features(random)
+    fitted = _fit(features, targets)
+    assert not fitted.excess.any()
+    rows = np.array([[0.2, 0.8], [0.7, 0.3]])
+    assert rare.lowered(rows, np.zeros(2, np.float32)) is rows
+    assert rare.share(rows, np.array([0, 0]), np.ones(2, np.float32)) == 0
+
+
+def test_a_class_without_images_stays_last(random: np.random.Generator) -> None:
+    features, targets = _overlapping(random, 300, 20)
+    groups = np.array([str(number) for number in range(len(targets))])
+    fitted = head.fit(features, targets, groups, 3, stop=lambda: False)
+    assert fitted.excess.any()
+    assert _rows(fitted, features[0])[:, 2].max() < 0.01

@@ -315,6 +315,23 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert np.abs(decoded.ravel().astype(int) - np.arange(256)).max() <= 1
 
 
+def test_twelve_bits_in_sixteen_keep_their_greys() -> None:
+    ramp = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    decoded = np.asarray(decode(_bytes(Image.fromarray(ramp), "PNG")).image)[:, :, 0]
+    assert np.array_equal(decoded.ravel(), np.arange(4096) // 16)
+
+
+def test_one_bright_pixel_does_not_blacken_a_dark_picture_of_sixteen_bits() -> None:
+    dark = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    bright = dark.copy()
+    bright[0, 0] = 256
+    seen, other = (
+        np.asarray(decode(_bytes(Image.fromarray(one), "PNG")).image)[:, :, 0] for one in (dark, bright)
+    )
+    assert np.array_equal(seen, dark)
+    assert np.array_equal(other, bright // 16)
+
+
 def test_animations_give_their_first_frame() -> None:
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "green")]
     for format in ("PNG", "WEBP"):

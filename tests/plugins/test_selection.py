@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plugins import selection
 from plugins.classification import selection as classes
 from plugins.contract import PluginError
 from plugins.registry import load, plugin
@@ -34,11 +33,6 @@ def test_more_than_there_is_gives_all_that_is_left() -> None:
     labels = [None, *_NAMES[1:]]
     assert [pick.index for pick in classes.rank(_ROWS, labels, 50, seed=0)] == [0]
     assert classes.rank(_ROWS, _NAMES, 50, seed=0) == []
-
-
-def test_without_features_the_most_uncertain_comes_first() -> None:
-    picks = selection.by_uncertainty(np.array([0.2, np.nan, 0.9]), 5, seed=0)
-    assert [pick.index for pick in picks] == [2, 0]
 
 
 def test_a_planted_mistake_is_found() -> None:

@@ -11,6 +11,7 @@ from plugins import images, registry
 from plugins.classification import cache, trust_fitting
 from plugins.classification.predictor import open_predictor
 from plugins.classification.trainer import train
+from plugins.classification.trainer.finish import in_words, tells_of_all
 from plugins.contract import Decision
 from tests.plugins import photographs
 from tests.plugins.context import MemoryContext
@@ -47,3 +48,11 @@ def test_no_validation_images_are_enough_for_a_draft(tmp_path: Path) -> None:
     sides = {split: cache.decode(context, split, 64) for split in ("train", "validation")}
     entry = trust_fitting.fit_draft(draft.folder, draft.model, sides, out_of_fold=None, precision=0.9)
     assert set(entry["thresholds"].values()) == {0.9}
+
+
+def test_cross_validation_among_a_few_of_many_classes_says_so() -> None:
+    """Eighty classes are easier to tell apart than five hundred: no threshold is fitted to that."""
+    rows = trust_fitting.Answers(np.eye(80, 500, dtype=np.float32), None, np.arange(80))
+    assert in_words(rows, 500) == "100.0% of 80 images (95.4% to 100.0%) among 80 of the 500 classes"
+    assert not tells_of_all(rows, 500)
+    assert tells_of_all(rows, 81) and "among" not in in_words(rows, 81)

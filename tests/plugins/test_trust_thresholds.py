@@ -83,10 +83,28 @@ def test_a_class_that_is_surely_wrong_is_never_acted_on() -> None:
     assert one == Threshold(None, 0, 0)
 
 
-def test_a_class_without_answers_follows_the_others() -> None:
-    fitted = fit(*_answered([0.9] * 200, [True] * 200, classes=3), 0.95)
-    assert fitted[2].confidence is not None and fitted[2].confidence <= 0.95
+@pytest.mark.parametrize("wanted", [0.8, 0.9, 0.95])
+def test_a_class_without_answers_must_be_as_sure_as_wanted(wanted: float) -> None:
+    fitted = fit(*_answered([0.9] * 200, [True] * 200, classes=3), wanted)
+    assert fitted[2].confidence == pytest.approx(wanted, abs=0.011)
+    assert fitted[2].confidence is not None and fitted[2].confidence >= wanted
     assert fitted[2].images == 0
+
+
+def test_a_class_without_answers_must_be_surer_where_the_confidences_are_too_high() -> None:
+    fitted = fit(*_answered([0.9] * 200, [True] * 160 + [False] * 40, classes=3), 0.8)
+    assert fitted[2].confidence is None or fitted[2].confidence > 0.85
+
+
+def test_a_rare_class_is_not_trusted_for_what_the_frequent_one_has_right() -> None:
+    """Of 1,000 answers 990 are the frequent class and right; two of four rare ones are, at 60 to 90 %."""
+    sure = np.array([0.999] * 990 + [0.6, 0.7, 0.8, 0.9])
+    targets = np.array([0] * 990 + [0, 0, 1, 1])
+    rows = np.stack([sure, 1 - sure], 1)
+    rows[990:] = rows[990:, ::-1]
+    frequent, rare = fit(rows, targets, 0.9)
+    assert frequent.confidence is not None and frequent.confidence <= 0.9
+    assert rare.confidence is not None and rare.confidence >= 0.9
 
 
 @pytest.mark.parametrize("wanted", [0.5, 0.999])

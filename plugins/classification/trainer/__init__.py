@@ -45,7 +45,9 @@ def train(context: TrainingContext) -> Draft:
     # What an earlier attempt has trained is kept, also when its worker was lost after the time was up.
     if context.params.fine_tune and (begun(context) or not context.should_stop()):
         usual = recipe_of(base, began.mistakes(sides["train"].targets))
-        stage = fine_tune(context, network, sides, going_on or usual, mirrored=began.mirrored)
+        stage = fine_tune(
+            context, network, sides, going_on or usual, mirrored=began.mirrored, excess=began.excess
+        )
         if stage != "head":
             calibrate(context, network, sides["validation"])
     if going_on and stage == "head":

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plugins import fitting
-from plugins.classification import augment, exporter, head
+from plugins.classification import augment, exporter, head, rare
 from plugins.classification.augment import Policy
 from plugins.classification.bases import LITE0, Base, Network
 from plugins.classification.cache import Images
@@ -92,9 +92,10 @@ def fine_tune(
     recipe: Recipe = RECIPE,
     *,
     mirrored: bool = True,
+    excess: head.Floats,
 ) -> str:
     """Train all of the network; it then holds what is best, which may be its start. `mirrored` says that
-    mirror images keep their class.
+    mirror images keep their class, `excess` (classes) what training adds to the scores (see `rare`).
     """
     started = time.monotonic()
     judged(context, network, sides["validation"])
@@ -104,7 +105,8 @@ def fine_tune(
     policy = Policy(flip=mirrored)
     rounds: list[Fitted] = []
     for number in range(1 if context.params.epochs else recipe.rounds):
-        work = FineTuning(context, network, sides, recipe, policy, context.params.seed + number)
+        seed = context.params.seed + number
+        work = FineTuning(context, network, sides, recipe, policy, seed, excess=excess)
         before = sum(fitted.epochs for fitted in rounds)
         if number:
             context.log(f"There is time for another round of training, number {number + 1}.")
@@ -188,13 +190,16 @@ class FineTuning:
         recipe: Recipe,
         policy: Policy,
         seed: int,
+        *,
+        excess: head.Floats,
     ) -> None:
         self.recipe, self.policy, self.seed = recipe, policy, seed
         self.context, self.model = context, copy.deepcopy(network)
         self.images, self.validation = sides["train"], sides["validation"]
         self.size = self.images.plain.shape[1]
-        weights = head.class_weights(self.images.targets, len(context.labels))
+        weights = rare.class_weights(self.images.targets, len(context.labels))
         self.weights = torch.from_numpy(weights).to(context.device)
+        self.excess = torch.from_numpy(excess).to(context.device)
         self.right: list[Tensor] = []
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -251,7 +256,9 @@ class FineTuning:
         return augment.view(self.images.large[index], self.size, self.policy, random)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy with smoothed labels; most batches are mixed with themselves (mixup)."""
+        """Cross-entropy with smoothed labels; most batches are mixed with themselves (mixup). The excess is
+        in here alone: what the network holds is without it at any time.
+        """
         x = exporter.to_input(batch.rows, self.context.device)
         targets = torch.from_numpy(batch.targets).to(self.context.device)
         random = np.random.default_rng(torch.initial_seed())
@@ -261,6 +268,7 @@ class FineTuning:
         other = torch.from_numpy(random.permutation(len(targets))).to(x.device)
         scores = self.model(torch.lerp(x[other], x, share))
         self.right.append((scores.argmax(1) == targets).float())
+        scores = scores + self.excess
         losses = (
             weighted_cross_entropy(scores.float(), classes, self.weights, self.recipe.smoothing)
             for classes in (targets, targets[other])

@@ -25,6 +25,7 @@ from plugins.spread import spread
 _HURRIED = 48  # images a side that a stopped training still asks about
 _TELLING = 400  # validation images that show whether anything was learned
 _TOGETHER = 32
+_MOST_OF = 0.8  # the share of the classes that has to take part
 
 
 def finish(
@@ -53,11 +54,12 @@ def finish(
     if context.stop_requested():
         sides = {name: _some(images, _HURRIED) for name, images in sides.items()}
     unseen, listed = _out_of_fold(context, sides["train"], start)
+    classes = len(np.unique(sides["train"].targets))
     trusted = trust_fitting.fit_draft(
         folder,
         offered.model,
         sides,
-        out_of_fold=unseen,
+        out_of_fold=unseen if unseen and tells_of_all(unseen, classes) else None,
         precision=context.params.precision,
         threads=context.threads,
     )
@@ -65,9 +67,7 @@ def finish(
     if unseen is not None:
         facts |= {"label_suspects": listed, "label_suspects_among": len(unseen.targets)}
         context.fact("label_suspects", len(listed))
-        right = float((unseen.probabilities.argmax(1) == unseen.targets).mean())
-        low, high = wilson(round(right * len(unseen.targets)), len(unseen.targets))
-        told = f"{right:.1%} of {len(unseen.targets)} images ({low:.1%} to {high:.1%})"
+        told = in_words(unseen, classes)
         facts["cross_validation_of_the_first_model"] = told
         context.log(f"Cross-validation on the training images: the first model has {told} right.")
     predictor = open_predictor(folder, offered.model, threads=context.threads)
@@ -77,6 +77,21 @@ def finish(
         context.log(told)
     context.fact("served", offered.facts["served"])
     return {**offered.model, "trust": trusted}, facts
+
+
+def tells_of_all(unseen: Answers, classes: int) -> bool:
+    """Whether enough of the classes took part in cross-validation for it to be about as hard as with all."""
+    return len(np.unique(unseen.targets)) >= _MOST_OF * classes
+
+
+def in_words(unseen: Answers, classes: int) -> str:
+    """How much was right in cross-validation, with its 95 % interval, and among what where it was easier."""
+    right = float((unseen.probabilities.argmax(1) == unseen.targets).mean())
+    low, high = wilson(round(right * len(unseen.targets)), len(unseen.targets))
+    told = f"{right:.1%} of {len(unseen.targets)} images ({low:.1%} to {high:.1%})"
+    if tells_of_all(unseen, classes):
+        return told
+    return f"{told} among {len(np.unique(unseen.targets))} of the {classes} classes"
 
 
 def _looked_at(

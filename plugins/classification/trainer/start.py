@@ -25,6 +25,7 @@ class Start:
     share: float
     mirrored: bool
     out_of_fold: head.Floats
+    excess: head.Floats
 
     def mistakes(self, targets: head.Targets) -> float | None:
         """The share of the images with these classes that cross-validation has wrong; None where nothing was
@@ -47,7 +48,8 @@ def start(context: TrainingContext, network: Network, sides: Mapping[str, Images
         none = np.empty((0, len(context.labels)), np.float32)
         out_of_fold = none if fitted.out_of_fold is None else fitted.out_of_fold
         record = {"strength": fitted.strength, "share": fitted.share, "mirrored": fitted.mirrored}
-        arrays = {"weight": fitted.weight, "bias": fitted.bias, "out_of_fold": out_of_fold}
+        arrays = {"weight": fitted.weight, "bias": fitted.bias, "excess": fitted.excess}
+        arrays["out_of_fold"] = out_of_fold
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         context.checkpoint()
         fitting.write_checkpoint(path, tensors, record)
@@ -62,7 +64,9 @@ def start(context: TrainingContext, network: Network, sides: Mapping[str, Images
         context.log(
             "No mirror images take part: they do not keep their class here, or nothing shows that they do."
         )
-    return Start(out_of_fold=tensors["out_of_fold"].numpy(), **record)
+    # An attempt begun by a release before this one took nothing from the scores.
+    excess = tensors.get("excess", torch.zeros(len(context.labels)))
+    return Start(out_of_fold=tensors["out_of_fold"].numpy(), excess=excess.numpy(), **record)
 
 
 def fit_head(context: TrainingContext, network: Network, images: Images) -> head.Head:
