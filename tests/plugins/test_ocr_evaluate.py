@@ -138,11 +138,34 @@ def test_texts_are_compared_composed_and_with_single_spaces() -> None:
     ]
 
 
-def test_the_vocabulary_is_that_of_the_labels_and_ascii() -> None:
-    base = ["é", "b", "a", "0", "中", " "]
+def test_the_vocabulary_is_that_of_the_labels_their_scripts_and_ascii() -> None:
+    base = ["é", "b", "a", "0", "中", "→", " "]
     characters, unseen = vocabulary(["ab é", "字"], base)
-    assert characters == ("é", "b", "a", "0", "字")
+    assert characters == ("é", "b", "a", "0", "中", "字")
     assert unseen == ("字",)
+
+
+@pytest.mark.parametrize(
+    ("label", "kept"),
+    [
+        ("ab", ""),
+        ("\u4eac1", "\u4eac\u6caa\u3005\u3007\u3002\uff1a"),  # other ideographs, and their punctuation
+        ("\u4eac:", "\u4eac\u6caa\u3005\u3007\u3002"),  # a colon is written narrow here
+        ("caf\u00e9", "\u00e9\u00df"),  # letters with marks, neither ligatures nor those of dictionaries
+        ("10 k\u03a9", "\u03a9"),  # a unit is no Greek
+        ("\u03bb\u03cc\u03b3\u03bf\u03c2", "\u03bb\u03cc\u03b3\u03bf\u03c2\u03b1\u03a9"),
+        ("\u304b", "\u3002\uff1a\u304b\u304d\u30ab\u30fc"),  # both kinds of kana
+        ("\uff11", "\uff11\uff12"),
+    ],
+)
+def test_characters_that_labels_lack_are_kept_where_their_script_occurs(label: str, kept: str) -> None:
+    base = (
+        "ab1\u00e9\u00df\u025b\ufb01\u03a9\u03b1\u03bb\u03cc\u03b3\u03bf\u03c2\u0416\u4eac\u6caa\u3005\u3007"
+        "\u3002\uff1a\u304b\u304d\u30ab\u30fc\uff11\uff12\u2192:"
+    )
+    characters, unseen = vocabulary([label], base)
+    assert {one for one in characters if not one.isascii()} == set(kept)
+    assert set(unseen) == set(label) - set(base) - {" "}
 
 
 def test_labels_in_one_case_say_how_letters_are_written() -> None:

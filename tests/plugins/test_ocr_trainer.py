@@ -197,6 +197,16 @@ def test_new_characters_are_told_and_learned(tmp_path: Path) -> None:
     assert any("1 characters are new" in line for line in made.lines)
 
 
+def test_a_character_of_the_labels_script_can_be_read_without_an_example(tmp_path: Path) -> None:
+    made = context(tmp_path, fine_tune=False)
+    first = made.snapshot[0]
+    odd = (replace(first.regions[0], text="\u4eacA007"), *first.regions[1:])
+    made.snapshot = [replace(first, regions=odd), *made.snapshot[1:]]
+    draft = trainer.train(made)
+    assert {"\u4eac", "\u6caa"} <= set(draft.model["vocabulary"])
+    assert any("more characters of the pretrained network are kept" in line for line in made.lines)
+
+
 def test_an_image_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:
     made = context(tmp_path)
     made.data[made.snapshot[1].key] = b"no image"
