@@ -1,7 +1,8 @@
 """Texts as they are learned and compared.
 
 One rule for labels and answers: Unicode's canonical composition (NFC), every run of white space one space,
-none at the ends. Nothing else is changed: case, width, quotes and dashes stay as the labels have them.
+none at the ends, no invisible marks of direction. Nothing else is changed: case, width, quotes and dashes
+stay as the labels have them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _ASCII = tuple(chr(code) for code in range(33, 127))
 _SYMBOLS = frozenset(
     "ΔΣΦΩαβλμπφÅØø"
 )  # letters that also stand for units and measures in texts of other scripts
+_DIRECTIONS = dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 _PHONETIC = (("\u0250", "\u02af"), ("\u1d00", "\u1dbf"))
 _KANA = frozenset({"HIRAGANA", "KATAKANA"})
 _EAST_ASIAN = _KANA | {"CJK", "HANGUL", "BOPOMOFO"}
@@ -24,7 +26,12 @@ _EAST_ASIAN = _KANA | {"CJK", "HANGUL", "BOPOMOFO"}
 
 def normalise(text: str) -> str:
     """The text by the rule above."""
-    return SPACE.join(unicodedata.normalize("NFC", text).split())
+    return SPACE.join(unicodedata.normalize("NFC", text).translate(_DIRECTIONS).split())
+
+
+def is_of_lines(text: str | None) -> bool:
+    """Whether a text has several lines, which a reader of lines cannot answer."""
+    return len((text or "").strip().splitlines()) > 1
 
 
 def loosely(text: str) -> str:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from plugins.ocr import direction
 from plugins.ocr.predictor.network import Floats, Network, Pixels
 
 Quads = npt.NDArray[np.float32]
@@ -36,8 +37,9 @@ class Letter:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a line says, with the mean probability of its characters; `turned` if it was read upside down. Its
-    `letters` may begin and end with spaces, which the text does not.
+    """What a line says as people write it, with the mean probability of its characters; `turned` if it was
+    read upside down. Its `letters` stand as they are seen, from left to right in every script, and may begin
+    and end with spaces, which the text does not.
     """
 
     text: str
@@ -49,7 +51,7 @@ class Reading:
     def of(cls, letters: Sequence[Letter]) -> Reading:
         """What these letters say."""
         conf = float(np.mean([one.conf for one in letters])) if letters else 0.0
-        text = "".join(one.text for one in letters).strip()
+        text = direction.turned("".join(one.text for one in letters).strip())
         return cls(text, min(max(conf, 0.0), 1.0), letters=tuple(letters))
 
     def between(self, start: float, end: float) -> Reading:
@@ -222,7 +224,7 @@ def _joined(readings: Sequence[Reading], gaps: Sequence[str], widths: Sequence[i
         return readings[0]
     text, letters, start = "", list[Letter](), 0
     for gap, one, width in zip(["", *gaps], readings, widths, strict=True):
-        text += gap + one.text
+        text += gap + direction.turned(one.text)
         letters += [Letter(gap, float(start), 1.0)] if gap else []
         letters += [replace(letter, place=letter.place + start) for letter in one.letters]
         start += width
@@ -230,4 +232,4 @@ def _joined(readings: Sequence[Reading], gaps: Sequence[str], widths: Sequence[i
     if not lengths.sum():
         return Reading("", 0.0)
     conf = float(np.average([one.conf for one in readings], weights=lengths))
-    return Reading(text.strip(), conf, letters=tuple(letters))
+    return Reading(direction.turned(text.strip()), conf, letters=tuple(letters))
