@@ -73,7 +73,7 @@ def _akin(needed: Set[str], base: Iterable[str]) -> set[str]:
     return letters | {
         one
         for one in base
-        if ("\u3001" <= one <= "\u303f" or "\uff01" <= one <= "\uff65")
+        if ("\u3001" <= one <= "\u303f" or one == "\u30fb" or "\uff01" <= one <= "\uff65")
         and not one.isalnum()
         and unicodedata.normalize("NFKC", one) not in needed
     }
