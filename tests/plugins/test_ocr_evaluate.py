@@ -78,8 +78,9 @@ def test_a_region_without_transcription_counts_for_finding_only() -> None:
 
 
 def test_an_image_without_text_wants_no_answer() -> None:
-    assert evaluate([example()], [Prediction(())]).metrics["end_to_end_f1"] == 1
-    assert evaluate([example()], [Prediction((output("x", LINE),))]).metrics["end_to_end_f1"] == 0
+    text, answer = example(Region(LINE, "a")), Prediction((output("a", LINE),))
+    assert evaluate([text, example()], [answer, Prediction(())]).metrics["end_to_end_f1"] == 1
+    assert evaluate([text, example()], [answer, answer]).metrics["end_to_end_f1"] == pytest.approx(2 / 3)
 
 
 def test_one_answer_serves_one_region() -> None:
@@ -106,8 +107,11 @@ def test_the_details_say_what_goes_wrong() -> None:
     assert (mistake["wrong"], mistake["missed"], mistake["invented"], mistake["misread"]) == (3, 1, 1, 1)
 
 
-def test_nothing_at_all_has_finite_metrics() -> None:
-    assert all(math.isfinite(value) for value in evaluate([], []).metrics.values())
+@pytest.mark.parametrize("examples", [[], [example()], [example(Region(LINE, "a", ignored=True))]])
+def test_where_there_is_no_text_nothing_is_said_to_be_read_rightly(examples: list[Example]) -> None:
+    metrics = evaluate(examples, [Prediction(())] * len(examples)).metrics
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert metrics["end_to_end_f1"] == metrics["end_to_end_recall"] == metrics["detection_f1"] == 0
 
 
 def test_a_thousand_regions_are_matched_one_to_one() -> None:
@@ -127,6 +131,7 @@ def test_the_overlap_is_that_of_the_areas() -> None:
 
 def test_texts_are_compared_composed_and_with_single_spaces() -> None:
     assert normalise("  Cafe\u0301 \t au\nlait ") == "Caf\u00e9 au lait"
+    assert normalise("\u05d0\u200f 7\u200e") == "\u05d0 7"
     assert loosely("Stra\u00dfe 1") == loosely("STRASSE1")
     assert [kind(one) for one in "9Aa-字 "] == [
         "digits",

@@ -124,6 +124,14 @@ def test_without_validation_images_the_log_says_what_judges(tmp_path: Path) -> N
     assert any("no validation image" in line for line in made.lines)
 
 
+def test_validation_images_without_text_judge_nothing(tmp_path: Path) -> None:
+    made = context(tmp_path, fine_tune=False)
+    made.snapshot = [replace(one, regions=()) if one.split == "validation" else one for one in made.snapshot]
+    trainer.train(made)
+    assert any("no text on the validation images" in line for line in made.lines)
+    assert made.facts["base_end_to_end_f1"] > 0
+
+
 def test_without_fine_tuning_only_characters_and_boxes_are_fitted(tmp_path: Path) -> None:
     made = context(tmp_path, fine_tune=False)
     draft = trainer.train(made)

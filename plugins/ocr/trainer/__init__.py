@@ -57,7 +57,7 @@ def train(context: TrainingContext) -> Draft:
     some = pages.texts(side)
     _state_facts(context, side, validation, len(some))
     base, recogniser, unseen = beginning.load(context, some)
-    judged = (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES)
+    judged = (validation if pages.texts(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES)
     judge = Judge(context, judged, pages.sides_for(side))
     context.fact("least_side", judge.sides.least)
     start = Kept(base.detector, recogniser, Thresholds(), "pretrained networks")
@@ -171,8 +171,9 @@ def _state_facts(context: TrainingContext, side: Pages, validation: Pages, count
     context.fact("validation_images", len(validation))
     context.fact("texts", count)
     context.fact("device", context.device)
-    if not len(validation):
-        context.log("There is no validation image: the networks are judged on those that they learn from.")
+    if not pages.texts(validation):
+        what = "text on the validation images" if len(validation) else "validation image"
+        context.log(f"There is no {what}: the networks are judged on images that they learn from.")
     context.log(
         f"{len(side)} images with {count} texts to train on and {len(validation)} images to validate, "
         f"on {context.device}."
