@@ -406,7 +406,7 @@ def test_what_was_cut_out_is_taken_as_it_is_by_the_next_attempt(tmp_path: Path) 
 def test_regions_of_a_found_box_are_read_along_it_and_not_one_above_the_other(turned: bool) -> None:
     corners = (box(62, 10, 112, 30), box(10, 11, 60, 31), box(10, 60, 60, 80), box(10, 84, 60, 104))
     regions = tuple(
-        Region(tuple((float(x), float(y)) for x, y in one), text)
+        Region(tuple((float(x), float(y)) for x, y in np.roll(one, 2 if turned else 0, axis=0)), text)
         for one, text in zip(corners, ("B", "A", "C", "D"), strict=True)
     )
     example = replace(page(0)[0], regions=regions)
