@@ -356,6 +356,15 @@ def test_texts_of_a_found_box_are_joined_in_the_order_of_their_script() -> None:
     assert found.text == "\u05d0\u05d1 12"
 
 
+def test_texts_of_a_found_box_are_joined_in_the_order_of_their_script() -> None:
+    regions = tuple(
+        Region(tuple((float(x), float(y)) for x, y in corners), text)
+        for corners, text in ((box(10, 10, 60, 30), "12"), (box(62, 10, 112, 30), "\u05d0\u05d1"))
+    )
+    (found,) = texts_in(0, replace(page(0)[0], regions=regions), box(8, 9, 114, 32)[None])
+    assert found.text == "\u05d0\u05d1 12"
+
+
     upside_down = tuple((float(x), float(y)) for x, y in corners[[2, 3, 0, 1]])
     assert (geometry.quad(upside_down) == corners[[2, 3, 0, 1]]).all()
 

@@ -17,7 +17,7 @@ from plugins.contract import Draft, TrainingContext
 from plugins.ocr import exporter
 from plugins.ocr.bases import Detector, Recogniser
 from plugins.ocr.evaluate import HEADLINE
-from plugins.ocr.predictor import Thresholds
+from plugins.ocr.predictor import Sides, Thresholds
 from plugins.ocr.predictor.breaks import Breaks
 from plugins.ocr.trainer import beginning, breaks, int8, pages
 from plugins.ocr.trainer.breaks import Learned
@@ -57,9 +57,7 @@ def train(context: TrainingContext) -> Draft:
     some = pages.texts(side)
     _state_facts(context, side, validation, len(some))
     base, recogniser, unseen = beginning.load(context, some)
-    judged = (validation if pages.texts(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES)
-    judge = Judge(context, judged, pages.sides_for(side))
-    context.fact("least_side", judge.sides.least)
+    judge = _judge(context, side, validation)
     start = Kept(base.detector, recogniser, Thresholds(), "pretrained networks")
     facts: dict[str, object] = {}
     try:
@@ -85,6 +83,19 @@ def train(context: TrainingContext) -> Draft:
         "attribution": base.attribution,
     }
     return Draft(folder, model, exporter.origin(base), facts)
+
+
+def _judge(context: TrainingContext, side: Pages, validation: Pages) -> Judge:
+    sides = pages.sides_for(side)
+    context.fact("least_side", sides.least)
+    context.fact("most_side", sides.most)
+    if sides.most > Sides().most:
+        context.log(
+            f"Texts are small beside their images, so these are looked at with up to {sides.most:,} pixels "
+            "on the longer side, which takes longer."
+        )
+    judged = validation if pages.texts(validation) else side
+    return Judge(context, judged.telling(_JUDGED_TEXTS, pages.in_the_time(_JUDGED_IMAGES, sides)), sides)
 
 
 def _train(stages: Stages, start: Kept) -> Kept:

@@ -22,7 +22,7 @@ from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
 from plugins.ocr.trainer.judging import FITTED_TO, NOT_JUDGED, Interrupted, Judge
 from plugins.ocr.trainer.lines import Lines, Shape
-from plugins.ocr.trainer.pages import Pages, Text
+from plugins.ocr.trainer.pages import Pages, Text, in_the_time
 from plugins.ocr.trainer.recogniser import RecogniserTraining
 from plugins.ocr.trainer.stage import Span
 from plugins.ocr.trainer.turning import turn
@@ -108,7 +108,8 @@ class Stages:
         """The thresholds that fit a detector to boxes as people have drawn them. Raises `Interrupted`."""
         judge = self.judge
         if sum(len(example.regions) for example in judge.side.examples) < _ENOUGH:
-            judge = Judge(self.context, self.side.telling(FITTED_TO, _IMAGES), judge.sides)
+            count = in_the_time(_IMAGES, judge.sides)
+            judge = Judge(self.context, self.side.telling(FITTED_TO, count), judge.sides)
         return judge.thresholds(judge.maps(detector))
 
     def read(self, thresholds: Thresholds) -> None:
