@@ -168,6 +168,17 @@ def test_a_stop_keeps_what_there_is(tmp_path: Path, asked: int) -> None:
     assert predictor.predict([images.decode(made.read(made.snapshot[0]))])[0].outputs
 
 
+def test_a_stop_after_a_worker_was_lost_keeps_the_detector_that_it_had_trained(tmp_path: Path) -> None:
+    trainer.train(context(tmp_path))
+    for left in ("thresholds.safetensors", "recogniser-fitted.safetensors", "recogniser.safetensors"):
+        (tmp_path / left).unlink(missing_ok=True)
+    again = context(tmp_path)
+    again.stop_at = 1
+    trainer.train(again)
+    assert again.facts["kept"] == "trained networks" and again.facts["detector_epochs"] == 1
+    assert not any("before anything was trained" in line for line in again.lines)
+
+
 def test_looking_for_texts_takes_a_small_share_of_the_time_to_read(tmp_path: Path) -> None:
     made = context(tmp_path)
     side = pages.pages(made, "train")

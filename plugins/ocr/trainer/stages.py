@@ -89,7 +89,8 @@ class Stages:
 
     def thresholds(self) -> Thresholds:
         """Those that fit the detector to the marked boxes, or what an earlier attempt has found these to be;
-        after a stop those with which it was judged. Raises `Interrupted` where a stop left none.
+        after a stop those with which it was judged, or was begun with by the attempt that trained it. Raises
+        `Interrupted` where a stop came before it was trained.
         """
         path = self.context.folder / "thresholds.safetensors"
         if path.is_file():
@@ -97,9 +98,11 @@ class Stages:
         try:
             found = self.fitted(self.detector)
         except Interrupted:
-            if self.judge.best is None:
-                raise
-            return self.judge.best[1]
+            if self.judge.best is not None:
+                return self.judge.best[1]
+            if stage.begun(self.context, "detector"):
+                return self.began.thresholds
+            raise
         self.context.checkpoint()
         fitting.write_checkpoint(path, {}, found.to_json())
         return found
