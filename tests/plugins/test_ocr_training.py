@@ -165,7 +165,19 @@ def test_what_is_ignored_or_not_transcribed_is_not_read(tmp_path: Path) -> None:
     assert pages.texts(pages.pages(made, "train")) == []
 
 
-def test_text_from_bottom_to_top_is_laid_down() -> None:
+def test_a_region_of_several_lines_is_neither_read_nor_asked_about(tmp_path: Path) -> None:
+    made = context(tmp_path, pages=1)
+    one, other = made.snapshot[0].regions
+    made.snapshot = [
+        replace(made.snapshot[0], regions=(replace(one, text="A0\n7"), replace(other, text="B\n")))
+    ]
+    side = pages.pages(made, "train")
+    assert [text.text for text in pages.texts(side)] == ["B"]
+    assert [region.ignored for region in side.examples[0].regions] == [True, False]
+    assert any("1 regions of train images hold several lines" in line for line in made.lines)
+
+
+def test_text_from_top_to_bottom_is_laid_down() -> None:
     assert geometry.sides(along_the_line(box(0, 0, 20, 100))) == (100, 20)
     assert (along_the_line(box(0, 0, 100, 20)) == box(0, 0, 100, 20)).all()
 

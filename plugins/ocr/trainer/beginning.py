@@ -58,7 +58,8 @@ def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser,
     params: OcrParams = context.params
     if not texts:
         raise PluginError(
-            "no_text", "no image to train on has a region with text; label some, or sync the label files"
+            "no_text",
+            "no image to train on has a region with a line of text; label some, or sync the label files",
         )
     if params.base == "scratch" and len(texts) < SCRATCH_TEXTS:
         raise PluginError(

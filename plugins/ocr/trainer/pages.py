@@ -15,7 +15,7 @@ from plugins.images import Decoded
 from plugins.ocr import geometry
 from plugins.ocr.augment import Pixels
 from plugins.ocr.predictor import Sides
-from plugins.ocr.text import normalise
+from plugins.ocr.text import is_of_lines, normalise
 from plugins.spread import spread
 
 # Heights in pixels: of a usual text, up to which images are enlarged, and of the smallest image looked at. On
@@ -76,8 +76,21 @@ class Text:
 
 
 def pages(context: TrainingContext, split: Split) -> Pages:
-    """One side of the snapshot."""
-    return Pages(context.examples(split), context.read)
+    """One side of the snapshot. Regions with a text of several lines are ignored, which the log says: as one
+    line they would teach to read and to find what is none.
+    """
+    found, count = [], 0
+    for example in context.examples(split):
+        lines = [is_of_lines(region.text) and not region.ignored for region in example.regions]
+        count += sum(lines)
+        regions = zip(example.regions, lines, strict=True)
+        kept = tuple(replace(one, ignored=True) if several else one for one, several in regions)
+        found.append(replace(example, regions=kept) if any(lines) else example)
+    if count:
+        context.log(
+            f"{count} regions of {split} images hold several lines and are left out: mark each line alone."
+        )
+    return Pages(found, context.read)
 
 
 def sides_for(side: Pages) -> Sides:
