@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from plugins.ocr import direction
+from plugins.ocr import direction, geometry
 from plugins.ocr.predictor.network import Floats, Network, Pixels
 
 Quads = npt.NDArray[np.float32]
 
-UPRIGHT_FROM = 1.5  # height by width from which on a text is taken to run downwards or upwards
+_UPRIGHT_FROM = 1.5  # height by width from which on a text is taken to run downwards or upwards
 _BATCH = 3_200  # pixels of width in one batch; more is not faster and takes memory
 _PADDED = 1.25  # a line may be padded to this times its width
 _LONGEST = 100  # times its height: a box narrower than that holds no text
@@ -65,28 +65,22 @@ def along_the_line(corners: Quads) -> Quads:
     """The corners (4, 2) so that the text runs along the first side: of one much higher than wide they are
     turned by 90 degrees, to be read downwards; whether it is upside down then, reading shows.
     """
-    width, height = sides(corners)
-    return np.roll(corners, -1, axis=0) if height >= UPRIGHT_FROM * width else corners
+    width, height = geometry.sides(corners)
+    return np.roll(corners, -1, axis=0) if height >= _UPRIGHT_FROM * width else corners
 
 
 def widened(corners: Quads, margin: float) -> Quads:
     """Corners (4, 2) with both ends of the line moved outwards by `margin` times its height."""
-    width, height = sides(corners)
+    width, height = geometry.sides(corners)
     along = (corners[[1, 2]] - corners[[0, 3]]) * np.float32(margin * height / max(width, 1e-6))
     return np.stack(
         [corners[0] - along[0], corners[1] + along[0], corners[2] + along[1], corners[3] - along[1]]
     )
 
 
-def sides(corners: Quads) -> tuple[float, float]:
-    """Width and height of a quadrilateral, along its first side and across it, in pixels."""
-    top, right, bottom, left = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
-    return float(max(top, bottom)), float(max(left, right))
-
-
 def crop(image: Pixels, corners: Quads, height: int) -> Pixels:
     """The text between the corners, made upright, `height` pixels high and as wide as its proportions say."""
-    across, down = (max(side, 1.0) for side in sides(corners))
+    across, down = (max(side, 1.0) for side in geometry.sides(corners))
     width = min(max(round(height * across / down), height // 4), _LONGEST * height)
     # Larger texts are first cut out at a whole multiple and then averaged: nothing is skipped.
     factor = max(1, int(down / height))
