@@ -81,9 +81,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def _f1(right: int, found: int, wanted: int) -> tuple[float, float, float]:
-    """Precision, recall and F1. Nothing wanted and nothing found is all right."""
-    if not found and not wanted:
-        return 1.0, 1.0, 1.0
+    """Precision, recall and F1. Where nothing is wanted there is nothing to be right in: all are 0."""
     return _share(right, found), _share(right, wanted), _share(2 * right, found + wanted)
 
 

@@ -78,8 +78,9 @@ def test_a_region_without_transcription_counts_for_finding_only() -> None:
 
 
 def test_an_image_without_text_wants_no_answer() -> None:
-    assert evaluate([example()], [Prediction(())]).metrics["end_to_end_f1"] == 1
-    assert evaluate([example()], [Prediction((output("x", LINE),))]).metrics["end_to_end_f1"] == 0
+    text, answer = example(Region(LINE, "a")), Prediction((output("a", LINE),))
+    assert evaluate([text, example()], [answer, Prediction(())]).metrics["end_to_end_f1"] == 1
+    assert evaluate([text, example()], [answer, answer]).metrics["end_to_end_f1"] == pytest.approx(2 / 3)
 
 
 def test_one_answer_serves_one_region() -> None:
@@ -106,8 +107,11 @@ def test_the_details_say_what_goes_wrong() -> None:
     assert (mistake["wrong"], mistake["missed"], mistake["invented"], mistake["misread"]) == (3, 1, 1, 1)
 
 
-def test_nothing_at_all_has_finite_metrics() -> None:
-    assert all(math.isfinite(value) for value in evaluate([], []).metrics.values())
+@pytest.mark.parametrize("examples", [[], [example()], [example(Region(LINE, "a", ignored=True))]])
+def test_where_there_is_no_text_nothing_is_said_to_be_read_rightly(examples: list[Example]) -> None:
+    metrics = evaluate(examples, [Prediction(())] * len(examples)).metrics
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert metrics["end_to_end_f1"] == metrics["end_to_end_recall"] == metrics["detection_f1"] == 0
 
 
 def test_a_thousand_regions_are_matched_one_to_one() -> None:
@@ -127,6 +131,7 @@ def test_the_overlap_is_that_of_the_areas() -> None:
 
 def test_texts_are_compared_composed_and_with_single_spaces() -> None:
     assert normalise("  Cafe\u0301 \t au\nlait ") == "Caf\u00e9 au lait"
+    assert normalise("\u05d0\u200f 7\u200e") == "\u05d0 7"
     assert loosely("Stra\u00dfe 1") == loosely("STRASSE1")
     assert [kind(one) for one in "9Aa-字 "] == [
         "digits",
@@ -138,11 +143,34 @@ def test_texts_are_compared_composed_and_with_single_spaces() -> None:
     ]
 
 
-def test_the_vocabulary_is_that_of_the_labels_and_ascii() -> None:
-    base = ["é", "b", "a", "0", "中", " "]
+def test_the_vocabulary_is_that_of_the_labels_their_scripts_and_ascii() -> None:
+    base = ["é", "b", "a", "0", "中", "→", " "]
     characters, unseen = vocabulary(["ab é", "字"], base)
-    assert characters == ("é", "b", "a", "0", "字")
+    assert characters == ("é", "b", "a", "0", "中", "字")
     assert unseen == ("字",)
+
+
+@pytest.mark.parametrize(
+    ("label", "kept"),
+    [
+        ("ab", ""),
+        ("\u4eac1", "\u4eac\u6caa\u3005\u3007\u3002\uff1a"),  # other ideographs, and their punctuation
+        ("\u4eac:", "\u4eac\u6caa\u3005\u3007\u3002"),  # a colon is written narrow here
+        ("caf\u00e9", "\u00e9\u00df"),  # letters with marks, neither ligatures nor those of dictionaries
+        ("10 k\u03a9", "\u03a9"),  # a unit is no Greek
+        ("\u03bb\u03cc\u03b3\u03bf\u03c2", "\u03bb\u03cc\u03b3\u03bf\u03c2\u03b1\u03a9"),
+        ("\u304b", "\u3002\uff1a\u304b\u304d\u30ab\u30fc"),  # both kinds of kana
+        ("\uff11", "\uff11\uff12"),
+    ],
+)
+def test_characters_that_labels_lack_are_kept_where_their_script_occurs(label: str, kept: str) -> None:
+    base = (
+        "ab1\u00e9\u00df\u025b\ufb01\u03a9\u03b1\u03bb\u03cc\u03b3\u03bf\u03c2\u0416\u4eac\u6caa\u3005\u3007"
+        "\u3002\uff1a\u304b\u304d\u30ab\u30fc\uff11\uff12\u2192:"
+    )
+    characters, unseen = vocabulary([label], base)
+    assert {one for one in characters if not one.isascii()} == set(kept)
+    assert set(unseen) == set(label) - set(base) - {" "}
 
 
 def test_labels_in_one_case_say_how_letters_are_written() -> None:

@@ -220,6 +220,17 @@ def test_columns_are_read_one_after_the_other() -> None:
     assert reading_order(rows(foot, *right, *left, title)) == [17, *range(9, 17), *range(1, 9), 0]
 
 
+def test_rows_and_columns_of_scripts_from_the_right_are_read_from_there() -> None:
+    items = [(400.0, 40.0 * n, 560.0, 40.0 * n + 24) for n in range(3)]
+    prices = [(20.0, 40.0 * n + 3, 80.0, 40.0 * n + 27) for n in range(3)]
+    boxes = rows(*prices, *items, (20.0, 200.0, 80.0, 224.0), (400.0, 200.0, 460.0, 224.0))
+    assert reading_order(boxes, [0, 0, 0, 6, 6, 6, 0, 0]) == [3, 0, 4, 1, 5, 2, 7, 6]
+    assert reading_order(boxes, [0, 0, 0, 6, 6, 6, -3, -3]) == [3, 0, 4, 1, 5, 2, 6, 7]
+    left = [(20.0, 100 + 30.0 * n, 300.0, 122 + 30.0 * n) for n in range(8)]
+    right = [(340.0, 103 + 30.0 * n, 620.0, 125 + 30.0 * n) for n in range(8)]
+    assert reading_order(rows(*left, *right), [9] * 16) == [*range(8, 16), *range(8)]
+
+
 def test_a_slant_does_not_mix_rows() -> None:
     flat = rows(
         *(

@@ -124,6 +124,14 @@ def test_without_validation_images_the_log_says_what_judges(tmp_path: Path) -> N
     assert any("no validation image" in line for line in made.lines)
 
 
+def test_validation_images_without_text_judge_nothing(tmp_path: Path) -> None:
+    made = context(tmp_path, fine_tune=False)
+    made.snapshot = [replace(one, regions=()) if one.split == "validation" else one for one in made.snapshot]
+    trainer.train(made)
+    assert any("no text on the validation images" in line for line in made.lines)
+    assert made.facts["base_end_to_end_f1"] > 0
+
+
 def test_without_fine_tuning_only_characters_and_boxes_are_fitted(tmp_path: Path) -> None:
     made = context(tmp_path, fine_tune=False)
     draft = trainer.train(made)
@@ -168,6 +176,17 @@ def test_a_stop_before_the_attempt_keeps_what_the_former_one_has_trained(tmp_pat
     assert again.facts["recogniser_epochs"] == 1 and again.facts["kept"] == "trained networks"
 
 
+def test_a_stop_after_a_worker_was_lost_keeps_the_detector_that_it_had_trained(tmp_path: Path) -> None:
+    trainer.train(context(tmp_path))
+    for left in ("thresholds.safetensors", "recogniser-fitted.safetensors", "recogniser.safetensors"):
+        (tmp_path / left).unlink(missing_ok=True)
+    again = context(tmp_path)
+    again.stop_at = 1
+    trainer.train(again)
+    assert again.facts["kept"] == "trained networks" and again.facts["detector_epochs"] == 1
+    assert not any("before anything was trained" in line for line in again.lines)
+
+
 def test_looking_for_texts_takes_a_small_share_of_the_time_to_read(tmp_path: Path) -> None:
     made = context(tmp_path)
     side = pages.pages(made, "train")
@@ -203,6 +222,16 @@ def test_new_characters_are_told_and_learned(tmp_path: Path) -> None:
     draft = trainer.train(made)
     assert "\u1d20" in draft.model["vocabulary"]
     assert any("1 characters are new" in line for line in made.lines)
+
+
+def test_a_character_of_the_labels_script_can_be_read_without_an_example(tmp_path: Path) -> None:
+    made = context(tmp_path, fine_tune=False)
+    first = made.snapshot[0]
+    odd = (replace(first.regions[0], text="\u4eacA007"), *first.regions[1:])
+    made.snapshot = [replace(first, regions=odd), *made.snapshot[1:]]
+    draft = trainer.train(made)
+    assert {"\u4eac", "\u6caa"} <= set(draft.model["vocabulary"])
+    assert any("more characters of the pretrained network are kept" in line for line in made.lines)
 
 
 def test_an_image_that_cannot_be_read_costs_only_itself(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from plugins.ocr.augment import Policy, warp
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Sides, Thresholds
 from plugins.ocr.predictor.detection import Map
+from plugins.ocr.predictor.lines import along_the_line
 from plugins.ocr.predictor.thresholds import fit_thresholds
 from plugins.ocr.targets import SHRINK, shrink, target
 from plugins.ocr.trainer import pages, stage
@@ -28,7 +29,7 @@ from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
 from plugins.ocr.trainer.judging import score
 from plugins.ocr.trainer.kernels import shrink_ratio
-from plugins.ocr.trainer.lines import Lines, Shape, along_the_line, cut, keep, kept
+from plugins.ocr.trainer.lines import Lines, Shape, cut, keep, kept
 from plugins.ocr.trainer.recogniser import RecogniserTraining, batch, batch_sizes, view
 from plugins.ocr.trainer.stage import Span
 from plugins.ocr.trainer.turning import turn
@@ -165,7 +166,19 @@ def test_what_is_ignored_or_not_transcribed_is_not_read(tmp_path: Path) -> None:
     assert pages.texts(pages.pages(made, "train")) == []
 
 
-def test_text_from_bottom_to_top_is_laid_down() -> None:
+def test_a_region_of_several_lines_is_neither_read_nor_asked_about(tmp_path: Path) -> None:
+    made = context(tmp_path, pages=1)
+    one, other = made.snapshot[0].regions
+    made.snapshot = [
+        replace(made.snapshot[0], regions=(replace(one, text="A0\n7"), replace(other, text="B\n")))
+    ]
+    side = pages.pages(made, "train")
+    assert [text.text for text in pages.texts(side)] == ["B"]
+    assert [region.ignored for region in side.examples[0].regions] == [True, False]
+    assert any("1 regions of train images hold several lines" in line for line in made.lines)
+
+
+def test_text_from_top_to_bottom_is_laid_down() -> None:
     assert geometry.sides(along_the_line(box(0, 0, 20, 100))) == (100, 20)
     assert (along_the_line(box(0, 0, 100, 20)) == box(0, 0, 100, 20)).all()
 
@@ -334,6 +347,15 @@ def test_a_box_that_was_found_teaches_the_texts_of_the_regions_that_it_holds() -
     assert texts_in(0, example, boxes[:0]) == []
 
 
+def test_texts_of_a_found_box_are_joined_in_the_order_of_their_script() -> None:
+    regions = tuple(
+        Region(tuple((float(x), float(y)) for x, y in corners), text)
+        for corners, text in ((box(10, 10, 60, 30), "12"), (box(62, 10, 112, 30), "\u05d0\u05d1"))
+    )
+    (found,) = texts_in(0, replace(page(0)[0], regions=regions), box(8, 9, 114, 32)[None])
+    assert found.text == "\u05d0\u05d1 12"
+
+
 @pytest.mark.parametrize("unknown", [{"text": None}, {"ignored": True}])
 def test_a_box_that_also_holds_what_nobody_has_transcribed_teaches_nothing(unknown: dict[str, Any]) -> None:
     corners = (box(10, 10, 60, 30), box(62, 10, 112, 30))
@@ -397,13 +419,22 @@ def test_what_was_cut_out_is_taken_as_it_is_by_the_next_attempt(tmp_path: Path) 
 def test_regions_of_a_found_box_are_read_along_it_and_not_one_above_the_other(turned: bool) -> None:
     corners = (box(62, 10, 112, 30), box(10, 11, 60, 31), box(10, 60, 60, 80), box(10, 84, 60, 104))
     regions = tuple(
-        Region(tuple((float(x), float(y)) for x, y in one), text)
+        Region(tuple((float(x), float(y)) for x, y in np.roll(one, 2 if turned else 0, axis=0)), text)
         for one, text in zip(corners, ("B", "A", "C", "D"), strict=True)
     )
     example = replace(page(0)[0], regions=regions)
     boxes = np.stack([box(8, 8, 114, 33), box(8, 58, 62, 106), box(8, 8, 400, 33)])
-    (only,) = texts_in(0, example, np.roll(boxes, 2, axis=1) if turned else boxes)
+    (only,) = texts_in(0, example, boxes)
     assert only.text == ("B A" if turned else "A B")
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_found_box_is_read_as_the_region_in_it_is(turns: int) -> None:
+    marked = np.roll(box(100, 100, 300, 140), turns, axis=0)
+    region = Region(tuple((float(x), float(y)) for x, y in marked), "REF 6019")
+    found = box(98, 99, 303, 142)
+    (text,) = texts_in(0, replace(page(0)[0], regions=(region,)), found[None])
+    assert (text.corners == np.roll(found, turns, axis=0)).all()
 
 
 def side_of(width: int, height: int, text_height: float) -> pages.Pages:
@@ -421,3 +452,14 @@ def test_images_are_not_enlarged_until_their_letters_are_huge() -> None:
     assert pages.sides_for(side_of(200, 100, 25)).least == 400
     assert pages.sides_for(side_of(200, 80, 40)).least == 288
     assert pages.sides_for(pages.Pages([], unread)) == Sides()
+
+
+@pytest.mark.parametrize("size, height", [((1080, 9000), 26), ((9933, 7016), 34), ((3000, 2500), 9)])
+def test_small_texts_on_large_images_are_seen_at_a_legible_size(size: tuple[int, int], height: int) -> None:
+    sides = pages.sides_for(side_of(*size, height))
+    assert sides.scale(*size) * height >= min(15.9, height)
+    assert sides.least == Sides().least
+
+
+def test_no_text_is_so_small_that_images_are_looked_at_without_bounds() -> None:
+    assert pages.sides_for(side_of(30_000, 20_000, 8)).most == 8_000

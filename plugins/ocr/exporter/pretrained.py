@@ -13,7 +13,7 @@ from plugins.ocr.text import SPACE, normalise, vocabulary
 
 
 def open_reader(texts: Iterable[str], *, threads: int) -> tuple[str, OcrPredictor]:
-    """PP-OCRv6 small, which reads the characters of these texts that it knows, and ASCII; see
+    """PP-OCRv6 small, which reads ASCII and what it knows of the scripts of these texts; see
     `plugins.contract.OpenReader`. Raises `PluginError` as `bases.load` does.
     """
     base = bases.load(catalogue.PP_OCR.name, None, offline=True)

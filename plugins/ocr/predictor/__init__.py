@@ -18,6 +18,7 @@ import numpy as np
 
 from plugins.contract import DecodedImage, Output, PluginError, Prediction, Region
 from plugins.ocr import geometry
+from plugins.ocr.direction import lean
 from plugins.ocr.predictor import detection
 from plugins.ocr.predictor.breaks import Breaks, Line, open_breaks
 from plugins.ocr.predictor.detection import Map, Sides, Thresholds
@@ -113,7 +114,10 @@ class OcrPredictor:
         texts: list[tuple[detection.Quads, Reading]] = []
         for line in self.lines(image, quads, margin=self.margin):
             texts += self.breaks.divide(line) if self.breaks else [(line.corners, line.reading)]
-        order = reading_order(np.array([corners for corners, _ in texts], np.float32).reshape(-1, 4, 2))
+        order = reading_order(
+            np.array([corners for corners, _ in texts], np.float32).reshape(-1, 4, 2),
+            [lean(reading.text) for _, reading in texts],
+        )
         outputs = [_output(image, *texts[place]) for place in order]
         return [one for one in outputs if one.label and one.conf >= self.least_confidence]
 
@@ -130,7 +134,8 @@ class OcrPredictor:
         inside = [cv2.pointPolygonTest(drawn, (float(x), float(y)), False) >= 0 for x, y in middles]
         quads = found[np.array(inside, bool)]
         outputs = self.read_boxes(part, quads, margin=self.margin)
-        texts = [outputs[place] for place in reading_order(quads)]
+        order = reading_order(quads, [lean(one.label) for one in outputs])
+        texts = [outputs[place] for place in order]
         texts = [one for one in texts if one.label and one.conf >= self.least_confidence]
         if not texts:
             return as_drawn

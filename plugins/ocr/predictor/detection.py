@@ -6,6 +6,7 @@ smallest rectangle, moved outwards by area x unclip ratio / perimeter, is the te
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -30,7 +31,8 @@ _SQUARE = np.ones((2, 2), np.uint8)
 @dataclass(frozen=True)
 class Sides:
     """How large an image is looked at. One whose shorter side is below `least` pixels is enlarged to it (four
-    times at most); one whose longer side would be above `most` is reduced to it.
+    times at most); one whose longer side would be above `most` is reduced to it, but for a long strip, whose
+    shorter side stays at `least` as long as it has no more pixels than a square of `most`.
     """
 
     least: int = 544
@@ -38,8 +40,10 @@ class Sides:
 
     def scale(self, width: int, height: int) -> float:
         """Factor from the image's pixels to those that the detector sees."""
-        factor = min(max(self.least / min(width, height), 1.0), _ENLARGED)
-        return min(factor, self.most / max(width, height))
+        shorter, longer = min(width, height), max(width, height)
+        factor = min(max(self.least / shorter, 1.0), _ENLARGED)
+        strip = min(self.least / shorter, self.most / math.sqrt(shorter * longer), 1.0)
+        return min(factor, max(self.most / longer, strip))
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from plugins.ocr import direction, geometry
 from plugins.ocr.predictor.language import SURE, Language
 from plugins.ocr.predictor.network import Floats, Network, Pixels
 
 Quads = npt.NDArray[np.float32]
 
-UPRIGHT_FROM = 1.5  # height by width from which on a text is taken to run downwards or upwards
+_UPRIGHT_FROM = 1.5  # height by width from which on a text is taken to run downwards or upwards
 _BATCH = 3_200  # pixels of width in one batch; more is not faster and takes memory
 _PADDED = 1.25  # a line may be padded to this times its width
 _LONGEST = 100  # times its height: a box narrower than that holds no text
@@ -37,8 +38,9 @@ class Letter:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a line says, with the mean probability of its characters; `turned` if it was read upside down. Its
-    `letters` may begin and end with spaces, which the text does not.
+    """What a line says as people write it, with the mean probability of its characters; `turned` if it was
+    read upside down. Its `letters` stand as they are seen, from left to right in every script, and may begin
+    and end with spaces, which the text does not.
     """
 
     text: str
@@ -50,7 +52,7 @@ class Reading:
     def of(cls, letters: Sequence[Letter]) -> Reading:
         """What these letters say."""
         conf = float(np.mean([one.conf for one in letters])) if letters else 0.0
-        text = "".join(one.text for one in letters).strip()
+        text = direction.turned("".join(one.text for one in letters).strip())
         return cls(text, min(max(conf, 0.0), 1.0), letters=tuple(letters))
 
     def between(self, start: float, end: float) -> Reading:
@@ -64,28 +66,22 @@ def along_the_line(corners: Quads) -> Quads:
     """The corners (4, 2) so that the text runs along the first side: of one much higher than wide they are
     turned by 90 degrees, to be read downwards; whether it is upside down then, reading shows.
     """
-    width, height = sides(corners)
-    return np.roll(corners, -1, axis=0) if height >= UPRIGHT_FROM * width else corners
+    width, height = geometry.sides(corners)
+    return np.roll(corners, -1, axis=0) if height >= _UPRIGHT_FROM * width else corners
 
 
 def widened(corners: Quads, margin: float) -> Quads:
     """Corners (4, 2) with both ends of the line moved outwards by `margin` times its height."""
-    width, height = sides(corners)
+    width, height = geometry.sides(corners)
     along = (corners[[1, 2]] - corners[[0, 3]]) * np.float32(margin * height / max(width, 1e-6))
     return np.stack(
         [corners[0] - along[0], corners[1] + along[0], corners[2] + along[1], corners[3] - along[1]]
     )
 
 
-def sides(corners: Quads) -> tuple[float, float]:
-    """Width and height of a quadrilateral, along its first side and across it, in pixels."""
-    top, right, bottom, left = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
-    return float(max(top, bottom)), float(max(left, right))
-
-
 def crop(image: Pixels, corners: Quads, height: int) -> Pixels:
     """The text between the corners, made upright, `height` pixels high and as wide as its proportions say."""
-    across, down = (max(side, 1.0) for side in sides(corners))
+    across, down = (max(side, 1.0) for side in geometry.sides(corners))
     width = min(max(round(height * across / down), height // 4), _LONGEST * height)
     # Larger texts are first cut out at a whole multiple and then averaged: nothing is skipped.
     factor = max(1, int(down / height))
@@ -235,7 +231,7 @@ def _joined(readings: Sequence[Reading], gaps: Sequence[str], widths: Sequence[i
         return readings[0]
     text, letters, start = "", list[Letter](), 0
     for gap, one, width in zip(["", *gaps], readings, widths, strict=True):
-        text += gap + one.text
+        text += gap + direction.turned(one.text)
         letters += [Letter(gap, float(start), 1.0)] if gap else []
         letters += [replace(letter, place=letter.place + start) for letter in one.letters]
         start += width
@@ -243,4 +239,4 @@ def _joined(readings: Sequence[Reading], gaps: Sequence[str], widths: Sequence[i
     if not lengths.sum():
         return Reading("", 0.0)
     conf = float(np.average([one.conf for one in readings], weights=lengths))
-    return Reading(text.strip(), conf, letters=tuple(letters))
+    return Reading(direction.turned(text.strip()), conf, letters=tuple(letters))

@@ -1,10 +1,11 @@
 """The order in which texts are read.
 
-Lines from top to bottom, within a line from left to right. Texts stand on one line when they overlap by half
-of the lower one's height, seen along the page's own slant. A page is first divided into columns where an
-empty strip runs down between two blocks that both look like running text (four lines or more, each half of
-them nearly as wide as the block, both blocks broad and of like width); the columns of tables, receipts and
-forms do not, so those are read row by row.
+Lines from top to bottom, within a line from left to right, or from right to left where more letters are of
+scripts that are written so; of a line without letters the whole page decides, as it does of columns. Texts
+stand on one line when they overlap by half of the lower one's height, seen along the page's own slant. A page
+is first divided into columns where an empty strip runs down between two blocks that both look like running
+text (four lines or more, each half of them nearly as wide as the block, both blocks broad and of like width);
+the columns of tables, receipts and forms do not, so those are read row by row.
 """
 
 from __future__ import annotations
@@ -26,12 +27,24 @@ _FILLED = 0.75  # share of a column's width that half of its lines have at least
 _DEEPEST = 4
 
 
-def reading_order(corners: Quads) -> list[int]:
-    """The places of the texts (n, 4, 2), their first sides in reading direction, in reading order."""
+def reading_order(corners: Quads, leans: Sequence[int] | None = None) -> list[int]:
+    """The places of the texts (n, 4, 2), their first sides from left to right as they are seen, in reading
+    order. `leans` (n) says how many letters of each are written from the right, less those that are not.
+    """
     if len(corners) < 2:
         return list(range(len(corners)))
     boxes = _upright(corners.astype(np.float64))
-    order = [place for block in _blocks(boxes, np.arange(len(boxes)), 0) for place in _rows(boxes, block)]
+    letters = np.zeros(len(boxes), np.int64) if leans is None else np.asarray(leans, np.int64)
+    mirrored = bool(letters.sum() > 0)
+    if mirrored:  # columns from the right are those of the page's mirror image from the left
+        boxes = _mirrored(boxes)
+    order: list[int] = []
+    for block in _blocks(boxes, np.arange(len(boxes)), 0):
+        for row in _rows(boxes, block):
+            own = int(letters[row].sum())
+            against = own != 0 and (own > 0) != mirrored
+            seen = _mirrored(boxes) if against else boxes
+            order += sorted(row, key=lambda place: float(seen[place, 0]))
     assert len(order) == len(corners)
     return order
 
@@ -99,8 +112,13 @@ def _running_text(blocks: Sequence[Boxes], height: float) -> bool:
     return all(filled) and min(len(block) for block in blocks) >= _LEAST_LINES
 
 
-def _rows(boxes: Boxes, places: npt.NDArray[np.intp]) -> Iterator[int]:
-    """Row by row. A text much higher than the others (one that runs downwards) stands where it begins."""
+def _mirrored(boxes: Boxes) -> Boxes:
+    """Left and right exchanged."""
+    return np.stack([-boxes[:, 2], boxes[:, 1], -boxes[:, 0], boxes[:, 3]], 1)
+
+
+def _rows(boxes: Boxes, places: npt.NDArray[np.intp]) -> Iterator[list[int]]:
+    """The texts of each row. One much higher than the others (that runs downwards) stands where it begins."""
     tops, bottoms = boxes[places, 1], boxes[places, 3]
     usual = float(np.median(bottoms - tops))
     bottoms = np.minimum(bottoms, tops + 3 * usual)
@@ -124,4 +142,4 @@ def _rows(boxes: Boxes, places: npt.NDArray[np.intp]) -> Iterator[int]:
         rows.append([one])
         lines.append((top, bottom))
     for row in rows:
-        yield from sorted((int(places[one]) for one in row), key=lambda place: boxes[place, 0])
+        yield [int(places[one]) for one in row]

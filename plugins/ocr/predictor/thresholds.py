@@ -39,15 +39,13 @@ def fit_thresholds(
     maps: Sequence[Map],
     truth: Sequence[Quads],
     ignored: Sequence[Quads] | None = None,
-    *,
-    start: Thresholds | None = None,
 ) -> FittedThresholds:
     """Try all of the grid above on maps with the corners of their texts (n, 4, 2; pixels of the images).
 
-    What lies mostly in `ignored` regions does not count. Among equals the one nearest to `start` wins. About
-    0.2 s for each map of fifty texts. Raises `ValueError` without maps or texts.
+    What lies mostly in `ignored` regions does not count. Among equals the one nearest to the usual ones wins.
+    About 0.2 s for each map of fifty texts. Raises `ValueError` without maps or texts.
     """
-    start = start or Thresholds()
+    start = Thresholds()
     if not maps or not any(len(one) for one in truth):
         raise ValueError("thresholds are fitted to at least one image with a marked text")
     hidden = ignored or [np.zeros((0, 4, 2), np.float32)] * len(maps)

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from plugins.contract import Draft, Prediction, TrainingContext
-from plugins.ocr import exporter
+from plugins.ocr import direction, exporter
 from plugins.ocr.bases import Detector, Recogniser
 from plugins.ocr.evaluate import HEADLINE
 from plugins.ocr.matching import changes
-from plugins.ocr.predictor import Thresholds
+from plugins.ocr.predictor import Sides, Thresholds
 from plugins.ocr.predictor.breaks import Breaks
 from plugins.ocr.predictor.language import Language, learn
 from plugins.ocr.trainer import beginning, breaks, int8, pages
@@ -67,9 +67,7 @@ def train(context: TrainingContext) -> Draft:
     some = pages.texts(side)
     _state_facts(context, side, validation, len(some))
     base, recogniser, unseen = beginning.load(context, some)
-    judged = (validation if len(validation) else side).telling(_JUDGED_TEXTS, _JUDGED_IMAGES)
-    judge = Judge(context, judged, pages.sides_for(side))
-    context.fact("least_side", judge.sides.least)
+    judge = _judge(context, side, validation)
     start = Kept(base.detector, recogniser, Thresholds(), "pretrained networks")
     facts: dict[str, object] = {}
     try:
@@ -95,6 +93,19 @@ def train(context: TrainingContext) -> Draft:
         "attribution": base.attribution,
     }
     return Draft(folder, model, exporter.origin(base), facts)
+
+
+def _judge(context: TrainingContext, side: Pages, validation: Pages) -> Judge:
+    sides = pages.sides_for(side)
+    context.fact("least_side", sides.least)
+    context.fact("most_side", sides.most)
+    if sides.most > Sides().most:
+        context.log(
+            f"Texts are small beside their images, so these are looked at with up to {sides.most:,} pixels "
+            "on the longer side, which takes longer."
+        )
+    judged = validation if pages.texts(validation) else side
+    return Judge(context, judged.telling(_JUDGED_TEXTS, pages.in_the_time(_JUDGED_IMAGES, sides)), sides)
 
 
 def _train(stages: Stages, start: Kept) -> Kept:
@@ -144,7 +155,8 @@ def _worded(stages: Stages, kept: Kept) -> Kept:
     context, judge = stages.context, stages.judge
     if not context.params.language or len(stages.texts) < _FEWEST_TEXTS:
         return kept
-    language = learn((one.text for one in stages.texts), len(kept.recogniser.characters))
+    shown = (direction.turned(one.text) for one in stages.texts)  # as they stand from left to right
+    language = learn(shown, len(kept.recogniser.characters))
     worded = replace(kept, language=language, answers=None)
     with suppress(Interrupted):
         before, after = _answers(judge, kept), _answers(judge, worded)
@@ -216,8 +228,9 @@ def _state_facts(context: TrainingContext, side: Pages, validation: Pages, count
     context.fact("validation_images", len(validation))
     context.fact("texts", count)
     context.fact("device", context.device)
-    if not len(validation):
-        context.log("There is no validation image: the networks are judged on those that they learn from.")
+    if not pages.texts(validation):
+        what = "text on the validation images" if len(validation) else "validation image"
+        context.log(f"There is no {what}: the networks are judged on images that they learn from.")
     context.log(
         f"{len(side)} images with {count} texts to train on and {len(validation)} images to validate, "
         f"on {context.device}."

@@ -19,7 +19,7 @@ from plugins.ocr.evaluate import HEADLINE
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import Thresholds
 from plugins.ocr.targets import SHRINK
-from plugins.ocr.text import other_case, vocabulary
+from plugins.ocr.text import other_case, scripts, vocabulary
 from plugins.ocr.trainer.breaks import MOST_PAGES
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.judging import Judge, score
@@ -58,7 +58,8 @@ def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser,
     params: OcrParams = context.params
     if not texts:
         raise PluginError(
-            "no_text", "no image to train on has a region with text; label some, or sync the label files"
+            "no_text",
+            "no image to train on has a region with a line of text; label some, or sync the label files",
         )
     if params.base == "scratch" and len(texts) < SCRATCH_TEXTS:
         raise PluginError(
@@ -79,6 +80,13 @@ def load(context: TrainingContext, texts: list[Text]) -> tuple[Base, Recogniser,
     if unseen:
         named = " ".join(unseen[:_SHOWN]) + (" ..." if len(unseen) > _SHOWN else "")
         context.log(f"{len(unseen)} characters are new to the pretrained network and learned anew: {named}")
+    in_labels = {character for text in written for character in text}
+    more = [one for one in characters if one not in in_labels and not one.isascii()]
+    if more:
+        context.log(
+            f"{len(more):,} more characters of the pretrained network are kept, as texts to come may have "
+            f"them: the labels have letters of the scripts {', '.join(scripts(in_labels))}."
+        )
     forms = other_case(written, characters)
     if forms:
         cases = ("capitals", "small") if next(iter(forms)).islower() else ("small letters", "capital")

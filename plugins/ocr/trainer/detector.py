@@ -68,12 +68,11 @@ class DetectorTraining:
     ) -> None:
         self.context, self.model, self.side, self.patches = context, model, side, patches
         self.judge, self.rate, self.seed = judge, rate, context.params.seed
-        self.repeats = 1  # how often an epoch shows every page
 
     @property
     def steps(self) -> int:
         """Batches of one epoch."""
-        return -(-len(self.side) * self.repeats // self.patches.batch)
+        return -(-len(self.side) // self.patches.batch)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """AdamW."""
@@ -82,7 +81,7 @@ class DetectorTraining:
     def batches(self, epoch: int, first: int, share: Share) -> Iterator[Batch]:
         """Patches, of each batch this process's share; the next ones are made while these are used."""
         random = np.random.default_rng((self.seed, epoch))
-        order = np.concatenate([random.permutation(len(self.side)) for _ in range(self.repeats)])
+        order = random.permutation(len(self.side))
         size = self.patches.batch
         views = [
             share.of(

@@ -22,10 +22,10 @@ from plugins.fitting.checkpoint import whole_file
 from plugins.images import ImageError
 from plugins.ocr import geometry
 from plugins.ocr.augment import Pixels
+from plugins.ocr.predictor.lines import along_the_line
 from plugins.ocr.trainer.pages import Pages, Text
 
 LONGEST = 50  # times its height: longer lines are squeezed
-UPRIGHT_FROM = 1.5  # height by width from which on a text is taken to run from bottom to top
 _KEPT = 56  # height in pixels in which texts are kept, without their margin
 _MARGIN = 0.25  # of the height, on each side
 _STRETCHED = 1.5
@@ -149,14 +149,6 @@ def _add(lines: Lines, write: Callable[[bytes], int], pixels: Pixels, text: Text
     lines.widths.append(width)
     lines.pages.append(text.page)
     lines.places.append((0, len(coded)))
-
-
-def along_the_line(corners: geometry.Quads) -> geometry.Quads:
-    """The corners so that the text runs along the first side: of one much higher than wide they are turned by
-    90 degrees, and whether it is upside down then is found out by reading it.
-    """
-    width, height = geometry.sides(corners)
-    return np.roll(corners, -1, axis=0) if height >= UPRIGHT_FROM * width else corners
 
 
 def _with_margin(pixels: Pixels, corners: geometry.Quads) -> Pixels:

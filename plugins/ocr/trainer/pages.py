@@ -15,12 +15,15 @@ from plugins.images import Decoded
 from plugins.ocr import geometry
 from plugins.ocr.augment import Pixels
 from plugins.ocr.predictor import Sides
-from plugins.ocr.text import normalise
+from plugins.ocr.text import is_of_lines, normalise
 from plugins.spread import spread
 
 # Heights in pixels: of a usual text, up to which images are enlarged, and of the smallest image looked at. On
 # cable sleeves, whose letters fill a third of the image, 288 pixels find more than 544 do, in less time.
 _TALL, _SMALLEST = 100.0, 288
+# The same of small texts on large images: in which three quarters of them are seen at least, if the longer
+# side of the image has no more pixels than that; looking at a page takes as long as its area says.
+_LEGIBLE, _OF_THEM, _LARGEST = 16.0, 0.75, 8_000
 
 
 @dataclass(frozen=True)
@@ -73,25 +76,50 @@ class Text:
 
 
 def pages(context: TrainingContext, split: Split) -> Pages:
-    """One side of the snapshot."""
-    return Pages(context.examples(split), context.read)
+    """One side of the snapshot. Regions with a text of several lines are ignored, which the log says: as one
+    line they would teach to read and to find what is none.
+    """
+    found, count = [], 0
+    for example in context.examples(split):
+        lines = [is_of_lines(region.text) and not region.ignored for region in example.regions]
+        count += sum(lines)
+        regions = zip(example.regions, lines, strict=True)
+        kept = tuple(replace(one, ignored=True) if several else one for one, several in regions)
+        found.append(replace(example, regions=kept) if any(lines) else example)
+    if count:
+        context.log(
+            f"{count} regions of {split} images hold several lines and are left out: mark each line alone."
+        )
+    return Pages(found, context.read)
 
 
 def sides_for(side: Pages) -> Sides:
     """How large these images should be looked at: as usual, but without enlarging small ones, such as labels
-    photographed from near, until their letters are far larger than any that the networks have learned from.
+    photographed from near, until their letters are far larger than any that the networks have learned from,
+    and without reducing large ones, such as drawings, until their letters are illegible.
     """
-    shares = [
-        min(geometry.sides(geometry.quad(region.points))) / min(example.width, example.height)
+    texts = [
+        (max(min(geometry.sides(geometry.quad(region.points))), 1.0), example.width, example.height)
         for example in side.examples
         if example.width and example.height
         for region in example.regions
         if not region.ignored
     ]
     usual = Sides()
-    if not shares:
+    if not texts:
         return usual
-    return replace(usual, least=int(np.clip(_TALL / max(median(shares), 1e-6), _SMALLEST, usual.least)))
+    share = median(tall / min(width, height) for tall, width, height in texts)
+    longer = np.quantile(
+        [min(_LEGIBLE / tall, 1.0) * max(width, height) for tall, width, height in texts], _OF_THEM
+    )
+    return Sides(
+        int(np.clip(_TALL / share, _SMALLEST, usual.least)), int(np.clip(longer, usual.most, _LARGEST))
+    )
+
+
+def in_the_time(count: int, sides: Sides) -> int:
+    """How many images are looked at in about the time that `count` of the usual largest size take."""
+    return max(1, round(count * (Sides().most / sides.most) ** 2))
 
 
 def texts(side: Pages) -> list[Text]:

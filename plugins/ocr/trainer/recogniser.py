@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from plugins.contract import TrainingContext
 from plugins.fitting import Score, Share
+from plugins.ocr import direction
 from plugins.ocr.augment import Pixels, camera, line_matrix, warp
 from plugins.ocr.bases.network import Recogniser
 from plugins.ocr.trainer.freezing import adamw, hold_statistics
@@ -155,13 +156,16 @@ def view(lines: Lines, place: int, random: np.random.Generator | None) -> Pixels
 
 
 def batch(views: Sequence[Pixels], texts: Sequence[str], codes: dict[str, int]) -> Batch:
-    """Lines of different widths side by side. Characters without a class are left out."""
+    """Lines of different widths side by side, the texts in the order in which they are seen. Characters
+    without a class are left out.
+    """
     height = views[0].shape[0] if views else 1
     widest = max((one.shape[1] for one in views), default=1)
     rows = np.full((len(views), height, -(-widest // 8) * 8, 3), 127, np.uint8)
     for row, one in zip(rows, views, strict=True):
         row[:, : one.shape[1]] = one
-    classes = [[codes[character] for character in text if character in codes] for text in texts]
+    shown = [direction.turned(text) for text in texts]
+    classes = [[codes[character] for character in text if character in codes] for text in shown]
     return Batch(
         rows,
         np.array([one.shape[1] for one in views], np.int64),

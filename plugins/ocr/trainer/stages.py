@@ -22,7 +22,7 @@ from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
 from plugins.ocr.trainer.judging import FITTED_TO, NOT_JUDGED, Interrupted, Judge
 from plugins.ocr.trainer.lines import Lines, Shape
-from plugins.ocr.trainer.pages import Pages, Text
+from plugins.ocr.trainer.pages import Pages, Text, in_the_time
 from plugins.ocr.trainer.recogniser import RecogniserTraining
 from plugins.ocr.trainer.stage import Span
 from plugins.ocr.trainer.turning import turn
@@ -89,7 +89,8 @@ class Stages:
 
     def thresholds(self) -> Thresholds:
         """Those that fit the detector to the marked boxes, or what an earlier attempt has found these to be;
-        after a stop those with which it was judged. Raises `Interrupted` where a stop left none.
+        after a stop those with which it was judged, or was begun with by the attempt that trained it. Raises
+        `Interrupted` where a stop came before it was trained.
         """
         path = self.context.folder / "thresholds.safetensors"
         if path.is_file():
@@ -97,9 +98,11 @@ class Stages:
         try:
             found = self.fitted(self.detector)
         except Interrupted:
-            if self.judge.best is None:
-                raise
-            return self.judge.best[1]
+            if self.judge.best is not None:
+                return self.judge.best[1]
+            if stage.begun(self.context, "detector"):
+                return self.began.thresholds
+            raise
         self.context.checkpoint()
         fitting.write_checkpoint(path, {}, found.to_json())
         return found
@@ -108,7 +111,8 @@ class Stages:
         """The thresholds that fit a detector to boxes as people have drawn them. Raises `Interrupted`."""
         judge = self.judge
         if sum(len(example.regions) for example in judge.side.examples) < _ENOUGH:
-            judge = Judge(self.context, self.side.telling(FITTED_TO, _IMAGES), judge.sides)
+            count = in_the_time(_IMAGES, judge.sides)
+            judge = Judge(self.context, self.side.telling(FITTED_TO, count), judge.sides)
         return judge.thresholds(judge.maps(detector))
 
     def read(self, thresholds: Thresholds) -> None:
