@@ -102,9 +102,6 @@ class SightloopWorker(Worker):
         self._reaped = time.monotonic()
         try:
             reap(self._runtime)
-        except (
-            AppError,
-            OperationalError,
-            RedisError,
-        ) as error:  # the queue or the database; the next round goes on
+        # Of the queue or the database; the next round goes on.
+        except (AppError, OperationalError, RedisError) as error:
             logger.warning("reaper_waits", reason=str(error).splitlines()[0])
