@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -133,7 +134,8 @@ class Client:
         """Refuse the answers of other servers: a proxy on the way, a page to sign in at."""
         if answer.is_redirect:
             raise self._no_api(f"sends clients to {answer.headers.get('Location')}")
-        if answer.headers.get("Content-Type", "").startswith("text/html"):
+        is_page = answer.headers.get("Content-Type", "").startswith("text/html")
+        if is_page and answer.status_code != HTTPStatus.NO_CONTENT:  # Flask gives a type to nothing, too
             raise self._no_api("answers with a web page")
 
     def _no_api(self, what: str) -> Unreachable:
