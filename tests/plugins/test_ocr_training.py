@@ -23,7 +23,7 @@ from plugins.ocr.predictor.detection import Map
 from plugins.ocr.predictor.lines import along_the_line
 from plugins.ocr.predictor.thresholds import fit_thresholds
 from plugins.ocr.targets import SHRINK, shrink, target
-from plugins.ocr.trainer import pages, stage
+from plugins.ocr.trainer import pages, stage, turning
 from plugins.ocr.trainer.budget import detector_share
 from plugins.ocr.trainer.detector import DetectorTraining, Patches, patch_size
 from plugins.ocr.trainer.found import texts_in
@@ -215,6 +215,24 @@ def test_texts_marked_the_wrong_way_round_are_turned(tmp_path: Path, turned: boo
     found = turn(wrong, work.model, lines)
     assert found == lines.turned.sum()
     assert found >= len(lines) - 2 if turned else found == 0  # some short ones are alike both ways
+
+
+@pytest.mark.parametrize(("every", "read"), [(100, 120), (10, 1000)])
+def test_the_rest_is_read_both_ways_where_more_than_single_lines_are_upside_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, read: int
+) -> None:
+    asked: list[int] = []
+
+    def upside_down(*given: Any) -> npt.NDArray[np.bool_]:
+        asked.extend(given[-1])
+        return np.array([place % every == 0 for place in given[-1]])
+
+    monkeypatch.setattr(turning, "_upside_down", upside_down)
+    made = context(tmp_path)
+    lines = Lines(tmp_path / "lines", Shape(48, 8), texts=["A"] * 1000)
+    lines.turned = np.zeros(1000, np.bool_)
+    found = turn(made, TinyRecogniser(CHARACTERS), lines)
+    assert len(asked) == read and found == sum(place % every == 0 for place in asked)
 
 
 def test_labels_in_capitals_of_what_is_printed_small_turn_nothing(tmp_path: Path) -> None:

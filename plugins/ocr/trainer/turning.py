@@ -21,20 +21,23 @@ from plugins.ocr.trainer.recogniser import batch, batch_sizes, codes, ctc, view
 from plugins.spread import spread
 
 _SAMPLE = 120  # lines that show whether any are upside down
+_FEW = (
+    0.02  # share of them up to which the others are not worth reading twice: on receipts two minutes for one
+)
 _MARGIN = 0.7  # nats a character by which upside down must be better: short texts are often alike both ways
 _READ = 1.5  # nats a character up to which a text counts as read upside down
 
 
 def turn(context: TrainingContext, model: Recogniser, lines: Lines) -> int:
-    """Mark the lines that are to be read upside down; how many those are. Where none of a sample is, the rest
-    is taken as it is.
+    """Mark the lines that are to be read upside down; how many those are. Where hardly any of a sample is,
+    the rest is taken as it is.
     """
     lines.turned[:] = False
     sample = spread(len(lines), _SAMPLE).tolist()
     found = _upside_down(context, model, lines, sample)
     lines.turned[sample] = found
     rest = sorted(set(range(len(lines))) - set(sample))
-    if found.any() and rest:
+    if rest and found.mean() > _FEW:
         lines.turned[rest] = _upside_down(context, model, lines, rest)
     return int(lines.turned.sum())
 
