@@ -100,9 +100,8 @@ def _take(runtime: Runtime, task_id: int) -> Attempt | None:
         if not advance(session, task_id, TaskState.QUEUED, TaskState.PREPARING):
             return None
         task = session.get_one(TrainingTask, task_id)
-        if (
-            task.stop
-        ):  # asked for before this attempt, which makes a model of what the former ones have learned
+        # Asked for before this attempt, which makes a model of what the former ones have learned.
+        if task.stop:
             advance(session, task_id, TaskState.PREPARING, TaskState.STOPPING, attempt=task.attempt)
         task.worker = identity()
         task.started_at = task.started_at or task.heartbeat_at
