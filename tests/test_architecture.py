@@ -17,8 +17,9 @@ import pytest
 from backend import errors, queue
 from backend.cli import errors as cli_errors
 from backend.settings import OTHERS, Settings
-from plugins import registry
+from plugins import registry, weights
 from tests.plugins import test_contract
+from workers import faults
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("backend", "ml_backend", "plugins", "model_server", "workers")
@@ -180,6 +181,25 @@ def test_every_error_code_is_documented() -> None:
         code for code in (*literal, *(kind.code for kind in errors.ALL)) if f"| `{code}` |" not in readme
     ]
     assert not missing, f"README.md lacks the error codes {missing}"
+
+
+# Answers to a question about one image, which no task ends with.
+OF_QUESTIONS = {"cannot_explain", "no_features", "size_unknown", "unknown_label"}
+
+
+def test_every_code_that_a_task_may_end_with_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    codes = {
+        str(call.args[0].value)
+        for path in MODULES
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant)
+        if isinstance(call.func, ast.Name) and call.func.id == "PluginError"
+    }
+    codes |= {weights.MISSING, weights.CHANGED, faults.explain(MemoryError())[0]}
+    assert codes > OF_QUESTIONS
+    missing = sorted(code for code in codes - OF_QUESTIONS if f"`{code}`" not in readme)
+    assert not missing, f"README.md lacks the codes of tasks {missing}"
 
 
 def test_every_code_of_the_command_line_is_documented() -> None:
