@@ -265,6 +265,7 @@ ENGLISH = {
     "phone.sending": "Sending ...",
     "phone.sent": "Sent back; it waits in the dataset to be labelled.",
     "phone.refused": "This link opens nothing",
+    "tasks.chosen_anew": "These are the settings of what you have chosen now: look at them, then start.",
     "tasks.bad_minutes": "the time budget must be a number of minutes from 0.2 to 10080",
     "delete.button": "Delete",
     "delete.cancel": "Cancel",

@@ -64,8 +64,14 @@ def task_form() -> Response:
 
 @bp.post("/new/task")
 def create_task() -> Response:
-    """The task is queued; its page shows how far it is."""
+    """The task is queued; its page shows how far it is. A form drawn for another dataset or algorithm than is
+    chosen now is drawn again, as its parameters are not those.
+    """
     form = request.form
+    now = f"{form.get('dataset', '')}/{form.get('algorithm', '')}"
+    if "choose" in form or form.get("drawn_for", now) != now:
+        kept = {key: value for key, value in form.items() if not key.startswith(_PARAMETER)}
+        return _task_form(kept, "" if "choose" in form else text("tasks.chosen_anew"))
     try:
         wanted = _task_request(form)
         launch_task(runtime(), workspace_id(), form.get("dataset", ""), wanted)

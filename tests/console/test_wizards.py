@@ -49,6 +49,25 @@ def test_the_form_has_every_parameter_of_the_algorithm(furnished: FlaskClient) -
     assert names == {"epochs", "image_size", "learning_rate", "fine_tune", "precision", "seed", "base"}
 
 
+PRECISE = "classification-high-precision"
+
+
+def test_what_is_chosen_anew_is_what_is_trained(furnished: FlaskClient, api_sessions: SessionFactory) -> None:
+    """The form of one algorithm lacks the parameters of another one: it is drawn again, keeping the rest."""
+    drawn = {**TASK, "drawn_for": f"parts/{TASK['algorithm']}", "parameter.epochs": "3"}
+    for asked in ({"algorithm": PRECISE}, {"algorithm": PRECISE, "choose": "yes"}):
+        status, page = _send(furnished, "/new/task", **{**drawn, **asked})
+        assert status == 200 and 'name="parameter.base"' in page
+        assert 'value="parts-v3"' in page and 'name="minutes" type="number" value="2"' in page
+        assert ("look at them" in page) == ("choose" not in asked)
+    _, page = _send(furnished, "/new/task", **{**drawn, "choose": "yes"})
+    assert "look at them" not in page  # nothing was chosen anew
+    again = {**drawn, "algorithm": PRECISE, "drawn_for": f"parts/{PRECISE}"}
+    assert _send(furnished, "/new/task", **again) == (303, "/tasks/parts-v3")
+    with api_sessions() as session:
+        assert tasks.get(session, 1, "parts-v3").algorithm == PRECISE
+
+
 def test_gpus_are_offered_where_a_worker_has_them(
     app: Flask, furnished: FlaskClient, api_sessions: SessionFactory
 ) -> None:
