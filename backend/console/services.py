@@ -52,6 +52,7 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
         service=service,
         change=_change(service),
         swapped=False,
+        called=True,
         served=served,
         tokens=known,
         token=token,
@@ -64,7 +65,9 @@ def page(name: str, token: str = "", answer: Mapping[str, Any] | None = None) ->
 
 @bp.get("/services/<name>/live")
 def live(name: str) -> Response:
-    """The part of the page that refreshes itself, and the button, when the page has another one."""
+    """The part of the page that refreshes itself; the button, when the page has another one, and the endpoint
+    in the lines that call it, when the page was drawn before it was known.
+    """
     with runtime().sessions() as session:
         service = registry.get(session, workspace_id(), name)
     change = _change(service)
@@ -73,6 +76,7 @@ def live(name: str) -> Response:
         service=service,
         change=change,
         swapped=request.args.get("change", change) != change,
+        called="called" in request.args,
     )
 
 

@@ -115,6 +115,24 @@ def test_a_running_task_refreshes_itself_until_the_session_ends(
     assert errors == []
 
 
+def test_a_services_address_appears_in_the_lines_that_call_it(
+    furnished: str, page: Page, api_sessions: SessionFactory
+) -> None:
+    errors = _watched(page)
+    with transaction(api_sessions) as session:
+        services.get(session, 1, "check").endpoint = ""
+    _sign_in(page, furnished)
+    page.goto(f"{furnished}/services/check")
+    lines = page.locator("pre", has_text="curl -s")
+    assert "curl -s http://ENDPOINT -H" in lines.inner_text()
+    with transaction(api_sessions) as session:
+        services.get(session, 1, "check").endpoint = "http://factory:8720"
+    page.locator("pre", has_text="curl -s http://factory:8720 -H").wait_for()
+    assert page.locator("pre", has_text="urllib").inner_text().count('"http://factory:8720"') == 1
+    page.locator("#live[hx-get$=called]").wait_for()  # what stands is not brought again
+    assert errors == []
+
+
 def _log(sessions: SessionFactory, *messages: str) -> None:
     with transaction(sessions) as session:
         rows = [{"task_id": 2, "step": "train", "at": now(), "message": message} for message in messages]
