@@ -15,6 +15,7 @@ from backend.console.texts import text
 from backend.db import transaction
 from backend.errors import AppError, Forbidden, InvalidRequest, NotFound, WrongState
 from backend.views import caller, runtime
+from backend.workspaces.registry import OWN_TOKEN
 
 bp = Blueprint("account", __name__)
 _LONGEST_DAYS = 3650
@@ -104,7 +105,7 @@ def _page(*, token: str = "", refusal: str = "", status: int = 200) -> Response:
         known = tokens.visible(rows, caller())
     allowed = [role.value for role in MEMBERS if may(caller().role, role)]
     values = {"token": token, "refusal": refusal, "workspaces": own, "tokens": known, "roles": allowed}
-    return show("account.html", status, **values)
+    return show("account.html", status, own_token=OWN_TOKEN, **values)
 
 
 def _change_password(form: Mapping[str, str]) -> User:

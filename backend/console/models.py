@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from backend.console import judging
 from backend.console.page import show
+from backend.datasets.tables import Dataset
 from backend.errors import AppError
 from backend.models import answers, excerpts, registry
 from backend.models.precision import Precision, compared, onnx_file
@@ -43,10 +44,12 @@ def detail(name: str) -> Response:
     with runtime().sessions() as session:
         model = registry.get(session, workspace_id(), name)
         others = [row.name for row in registry.of_dataset(session, model.dataset_id, limit=_OTHERS)]
+        dataset = session.get_one(Dataset, model.dataset_id).name
         values = _of_bundle(session, model)
     return show(
         "model.html",
         model=model,
+        dataset=dataset,
         files=compared(model.facts),
         others=[other for other in others if other != name],
         **values,

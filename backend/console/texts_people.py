@@ -47,6 +47,9 @@ PEOPLE = {
     "account.forever": "it is revoked",
     "account.new_token": "New token",
     "account.make_token": "Make the token",
+    "account.revoke_means": "Whatever uses it is refused from now on.",
+    "account.revoke_own_means": "The command line on the machine of the stack uses it: after this, restart "
+    "the stack (sightloop down, then up).",
     "account.token_why": "For the command line and programs that use the REST API in your name.",
     "account.days": "Days of validity",
     "account.days_help": "Empty: until it is revoked.",
@@ -63,6 +66,8 @@ PEOPLE = {
     "members.change": "Change",
     "members.reset": "Reset password",
     "members.remove": "Remove",
+    "members.remove_means": "They are signed out of this workspace at once, and their tokens for it end.",
+    "members.remove_do": "Remove them",
     "members.changed": "{name} has the role {role} now.",
     "members.removed": "{name} is no member any more.",
     "members.added": "{name} is a member now, with the role {role}.",

@@ -29,6 +29,7 @@ from backend.workspaces.tables import (
 )
 
 _TOKEN_BYTES = 32
+OWN_TOKEN = "admin"  # the name of the token that the command line uses on the stack's own machine
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def bootstrap(session: Session, sealer: Sealer, settings: Settings) -> None:
         workspace = Workspace(name=DEFAULT_WORKSPACE)
         session.add(workspace)
         session.flush()
-    _keep_token(session, workspace, "admin", Role.OWNER, settings.admin_token)
+    _keep_token(session, workspace, OWN_TOKEN, Role.OWNER, settings.admin_token)
     _keep_token(session, workspace, "host", Role.HOST, settings.host_token)
     existing = session.scalar(
         select(StorageConnection).where(

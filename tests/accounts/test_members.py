@@ -283,6 +283,7 @@ def test_members_are_added_changed_and_removed_on_the_page(join: Join) -> None:
         assert "bob@example.org has the role editor now." in changed
         reset = post(client, "/members/bob@example.org/password", "/members").text
         assert re.search(r"<code>[\w-]{20}</code>", reset)
+        assert "their tokens for it end" in client.get("/members").text  # what it means is said first
         assert "is no member any more" in post(client, "/members/bob@example.org/remove", "/members").text
         assert post(client, "/members/bob@example.org/remove", "/members").status_code == 404
 

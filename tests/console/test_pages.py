@@ -10,8 +10,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
-from backend.datasets import operations
+from backend.datasets import findings, operations
 from backend.datasets import registry as datasets
+from backend.datasets.findings import Found
 from backend.datasets.tables import Image
 from backend.db import SessionFactory, transaction
 from backend.label_studio.tables import LabelingProject
@@ -162,6 +163,47 @@ def test_a_finding_is_shown_with_its_images_and_its_remedy(furnished: FlaskClien
     assert "has 3</bdi>" in of_dataset[of_dataset.index('id="gallery"') :]
 
 
+def test_images_without_a_label_are_counted_and_shown(
+    furnished: FlaskClient, api_sessions: SessionFactory
+) -> None:
+    """One finding is about all of them."""
+    with transaction(api_sessions) as session:
+        dataset = datasets.get(session, 1, "parts")
+        findings.add(session, dataset, "check", [Found("unlabelled", "3 images have no label")])
+    page = furnished.get("/datasets/parts").text
+    assert "Images without a label · 3<" in page and 'href="?condition=unlabelled#gallery"' in page
+    assert "?finding=unlabelled" not in page
+
+
+def test_a_new_datasets_next_step_is_its_sync(furnished: FlaskClient, api_sessions: SessionFactory) -> None:
+    sync, train = (
+        'class="btn btn-primary" name="kind" value="sync"',
+        'class="btn btn-primary" href="/new/task',
+    )
+    page = furnished.get("/datasets/parts").text
+    assert sync not in page and train in page
+    with transaction(api_sessions) as session:
+        datasets.get(session, 1, "parts").synced_at = None
+    page = furnished.get("/datasets/parts").text
+    assert sync in page and train not in page
+
+
+@pytest.mark.parametrize(
+    "path, button, sentence",
+    [
+        ("/tasks/parts-v2", "Discard it", "there will be no model"),
+        ("/services/check", "Revoke it", "is refused within a second"),
+        ("/account", "Revoke it", "The command line on the machine of the stack uses it"),
+    ],
+)
+def test_what_cannot_be_taken_back_is_asked_about(
+    furnished: FlaskClient, path: str, button: str, sentence: str
+) -> None:
+    _post(furnished, "/services/check/tokens", "/services/check")
+    asked = re.findall(r"<details><summary.*?</details>", furnished.get(path).text, re.DOTALL)
+    assert any(button in one and sentence in one for one in asked)
+
+
 def test_an_image_has_a_page_with_its_label_and_findings(furnished: FlaskClient) -> None:
     page = furnished.get("/datasets/parts/images/1").text
     assert "Image cut off" in page and "upload the image again" in page
@@ -279,6 +321,7 @@ def test_a_model_has_its_metrics_matrix_and_plots(furnished: FlaskClient) -> Non
     with furnished.get("/models/parts-v1/plots/confusion.png") as plot:
         assert (plot.status_code, plot.content_type) == (200, "image/png")
     assert furnished.get("/models/parts-v1/plots/manifest.json").status_code == 404
+    assert '<a href="/datasets/parts">parts</a>' in page
 
 
 def test_a_model_shows_both_files_and_which_is_served(
