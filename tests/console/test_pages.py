@@ -200,7 +200,7 @@ def test_what_cannot_be_taken_back_is_asked_about(
     furnished: FlaskClient, path: str, button: str, sentence: str
 ) -> None:
     _post(furnished, "/services/check/tokens", "/services/check")
-    asked = re.findall(r"<details><summary.*?</details>", furnished.get(path).text, re.DOTALL)
+    asked = re.findall(r"<details class=\"asked\">.*?</details>", furnished.get(path).text, re.DOTALL)
     assert any(button in one and sentence in one for one in asked)
 
 
