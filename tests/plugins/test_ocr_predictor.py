@@ -81,6 +81,18 @@ def test_a_turned_page_is_read_and_its_corners_begin_where_reading_does(
     assert np.allclose(np.array([across, down]) / np.hypot(across, down), expected, atol=0.1)
 
 
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_page_that_lies_otherwise_is_read_in_its_own_order(predictor: OcrPredictor, turn: int) -> None:
+    goods = ["Invoice 4711", "Brown bread", "Butter salted", "Coffee ground", "Thank you"]
+    prices = ["69.80", "16.90", "19.60", "66.99", "98.16"]  # which can be read upside down, too
+    lines = [(40, 40 + 80 * row, text) for row, text in enumerate(goods)]
+    lines += [(400, 40 + 80 * row, text) for row, text in enumerate(prices)]
+    upright = page(lines, (640, 480))
+    expected = [text for both in zip(goods, prices, strict=True) for text in both]
+    assert read(predictor, upright) == expected
+    assert read(predictor, upright.rotate(turn, expand=True)) == expected
+
+
 def test_a_slanted_page_is_read(predictor: OcrPredictor) -> None:
     image = page(TEXTS, (640, 480), 28).rotate(12, expand=True, fillcolor="white")
     assert read(predictor, image) == [text for _, _, text in TEXTS]
@@ -242,6 +254,16 @@ def test_a_slant_does_not_mix_rows() -> None:
     turn = np.radians(9)
     slanted = flat @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     assert reading_order(slanted.astype(np.float32)) == list(range(48))
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_the_order_is_that_of_the_page_turned_upright(quarters: int) -> None:
+    """Corners begin where reading does, so the first sides say how the page lies."""
+    page = rows(*[(x, 40 * y, x + wide, 40 * y + 20) for y in range(6) for x, wide in ((0, 200), (300, 50))])
+    turn = np.array([[0, 1], [-1, 0]], np.float32)
+    assert reading_order(page) == list(range(12))
+    turned = page @ np.linalg.matrix_power(turn, quarters)
+    assert reading_order(turned.astype(np.float32)) == list(range(12))
 
 
 def test_every_text_has_one_place() -> None:

@@ -23,6 +23,7 @@ _LONGEST = 100  # times its height: a box narrower than that holds no text
 _GREY = 127  # what training pads with
 _SEARCH = 1.0  # times the height: how far from its place a long line may be split
 _RARE = 0.15  # of confidence
+_SEVERAL = 3  # texts that say how an image lies
 _FLAT = 12.0  # contrast in a column below which nothing is written there
 _SPACE = 0.2  # times the height: a gap from which on it is a space
 
@@ -144,7 +145,23 @@ class Reader:
             lead = 0.0 if downwards[place] else _RARE
             if one.text and one.conf > upright[place].conf + lead:
                 upright[place] = replace(one, turned=True)
+        self._turn_the_rest(upright, crops, downwards)
         return upright
+
+    def _turn_the_rest(
+        self, readings: list[Reading], crops: Sequence[Pixels], downwards: Sequence[bool]
+    ) -> None:
+        """On an image most of whose text is upside down, texts that read well either way are so, too."""
+        for along in (False, True):
+            places = [place for place, one in enumerate(downwards) if one == along]
+            turned = [crops[place].shape[1] for place in places if readings[place].turned]
+            if len(turned) < _SEVERAL or 2 * sum(turned) <= sum(crops[place].shape[1] for place in places):
+                continue
+            rest = [place for place in places if not readings[place].turned]
+            again = self._lines([np.ascontiguousarray(crops[place][::-1, ::-1]) for place in rest])
+            for place, one in zip(rest, again, strict=True):
+                if one.text and one.conf > readings[place].conf - _RARE:
+                    readings[place] = replace(one, turned=True)
 
     def _lines(self, crops: Sequence[Pixels]) -> list[Reading]:
         """Lines that are too long for one look are split where nothing is written."""

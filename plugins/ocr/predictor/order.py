@@ -28,8 +28,9 @@ _DEEPEST = 4
 
 
 def reading_order(corners: Quads, leans: Sequence[int] | None = None) -> list[int]:
-    """The places of the texts (n, 4, 2), their first sides from left to right as they are seen, in reading
-    order. `leans` (n) says how many letters of each are written from the right, less those that are not.
+    """The places of the texts (n, 4, 2), their first sides as they are read, in reading order; where most are
+    read downwards, upwards or upside down, that of the page turned upright. `leans` (n) says how many letters
+    of each are written from the right, less those that are not.
     """
     if len(corners) < 2:
         return list(range(len(corners)))
@@ -50,14 +51,20 @@ def reading_order(corners: Quads, leans: Sequence[int] | None = None) -> list[in
 
 
 def _upright(corners: npt.NDArray[np.float64]) -> Boxes:
-    """The bounding boxes after the page's slant (that of most of its text) is turned back."""
+    """The bounding boxes after the page is turned back: by its slant (that of most of its text), and by the
+    quarter turns by which more than half of its text is read, as where a page was photographed from the side.
+    """
     along = corners[:, 1] - corners[:, 0]
     lengths = np.linalg.norm(along, axis=1)
     angles = np.arctan2(along[:, 1], along[:, 0])
-    angles = (angles + np.pi / 4) % (np.pi / 2) - np.pi / 4  # vertical and upside-down text slants as well
+    quarters = np.round(angles / (np.pi / 2)).astype(int) % 4
+    shares = np.bincount(quarters, lengths, minlength=4)
+    quarter = int(shares.argmax()) if shares.max() > shares.sum() / 2 else 0
+    angles = (angles + np.pi / 4) % (np.pi / 2) - np.pi / 4  # text in other directions slants as well
     order = np.argsort(angles)
     slant = angles[order][np.searchsorted(lengths[order].cumsum(), lengths.sum() / 2).clip(0, len(order) - 1)]
-    turn = np.array([[np.cos(slant), -np.sin(slant)], [np.sin(slant), np.cos(slant)]])
+    back = slant + quarter * np.pi / 2
+    turn = np.array([[np.cos(back), -np.sin(back)], [np.sin(back), np.cos(back)]])
     turned = corners @ turn
     return np.concatenate([turned.min(1), turned.max(1)], 1)
 
