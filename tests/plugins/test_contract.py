@@ -132,9 +132,15 @@ def test_every_dotted_path_resolves(plugin: Plugin) -> None:
         plugin.illustrator,
         plugin.mistakes,
         plugin.reader,
+        plugin.pretrained,
+        plugin.browser,
     )
     for dotted in filter(None, dotted_paths):
         assert callable(registry.load(dotted))
+    for dotted, names in ((plugin.selection, ("rank", "doubts")), (plugin.proofreading, ("doubts",))):
+        if dotted:
+            module = registry.load(dotted)
+            assert all(callable(getattr(module, name)) for name in names)
     labeling = registry.load(plugin.labeling)
     for name in ("config", "label_from_result", "result_from_label", "result_from_prediction"):
         assert callable(getattr(labeling, name))
