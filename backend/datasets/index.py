@@ -260,7 +260,7 @@ def _end(sessions: SessionFactory, run: _Run) -> dict[str, int]:
 
 def _carry_labels(sessions: SessionFactory, run: _Run) -> None:
     with sessions() as session:
-        found = renaming.pairs(session, run.dataset)
+        found = renaming.pairs(session, run.dataset, run.seen.last)
     for start in range(0, len(found), BATCH // 2):
         with transaction(sessions) as session:
             operations.progress(session, run.operation_id, run.attempt)

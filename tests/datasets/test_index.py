@@ -123,6 +123,36 @@ def test_an_image_labelled_by_hand_keeps_its_label_when_it_is_renamed(place: Pla
     assert images["new.jpg"].label is None
 
 
+def test_a_correction_by_hand_outlives_a_new_name_in_the_same_class_folder(place: Place) -> None:
+    """A move to the folder of another class is the newer word."""
+    for name in ("renamed", "deeper", "moved"):
+        place.put(f"nut/{name}.jpg", name.encode())
+    place.put("nut/copy.jpg", b"renamed")  # was there before, and keeps what its folder says
+    place.sync()
+    with transaction(place.sessions) as session:
+        corrected = update(Image).where(~Image.key.endswith("copy.jpg"))
+        session.execute(corrected.values(label="bolt", label_source="label_studio", skipped=True))
+    place.drop("nut/renamed.jpg", "nut/deeper.jpg", "nut/moved.jpg")
+    place.put("nut/one.jpg", b"renamed")
+    place.put("nut/monday/two.jpg", b"deeper")
+    place.put("screw/three.jpg", b"moved")
+    place.sync()
+    images = place.images()
+    present = {name: row for name, row in images.items() if row.state == "present"}
+    labels = {name: (row.label, row.label_source, row.skipped) for name, row in present.items()}
+    assert labels == {
+        "nut/copy.jpg": ("nut", "folder", False),
+        "nut/one.jpg": ("bolt", "label_studio", True),
+        "nut/monday/two.jpg": ("bolt", "label_studio", True),
+        "screw/three.jpg": ("screw", "folder", False),
+    }
+    with transaction(place.sessions) as session:  # taken back in Label Studio: the next sync leaves it so
+        back = update(Image).where(Image.key.endswith("one.jpg"))
+        session.execute(back.values(label="nut", label_source="folder", skipped=False))
+    place.sync()
+    assert place.images()["nut/one.jpg"].label == "nut"
+
+
 def test_more_renamed_images_than_one_batch_keep_their_labels(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,14 +183,14 @@ def test_a_label_given_while_a_sync_looks_for_renamed_images_stays(place: Place)
         session.add(new)
         session.execute(update(Image).where(Image.key != "new").values(state="deleted"))
     with place.sessions() as session:
-        found = renaming.pairs(session, place.dataset)
+        found = renaming.pairs(session, place.dataset, 0)
     assert len(found) == 1
     with transaction(place.sessions) as session:
         session.execute(update(Image).where(Image.key == "new").values(label="cat", label_source="csv"))
         renaming.carry(session, found)
     with place.sessions() as session:
         assert session.get_one(Image, new.id).label == "cat"
-        assert renaming.pairs(session, place.dataset) == []
+        assert renaming.pairs(session, place.dataset, 0) == []
 
 
 def test_what_is_no_image_is_counted_and_named(place: Place) -> None:
