@@ -20,6 +20,7 @@ from plugins import answers, bundle, registry
 from plugins.contract import Draft, Prediction
 from plugins.images import CHECKED, decode
 from workers.evaluate import Judgement, open_predictor
+from workers.patience import patiently
 from workers.prepare import Prepared
 
 if TYPE_CHECKING:
@@ -74,10 +75,9 @@ def export(attempt: Attempt, prepared: Prepared, draft: Draft, judgement: Judgem
     archive = bundle.pack(complete, attempt.folder / "bundle.zip")
     runtime = attempt.runtime
     record.flush()
-    runtime.artifacts.ensure_bucket(runtime.settings.s3_bucket)
-    runtime.artifacts.put_file(
-        runtime.settings.s3_bucket, models.bundle_key(complete.manifest.digest), archive
-    )
+    bucket, key = runtime.settings.s3_bucket, models.bundle_key(complete.manifest.digest)
+    patiently(record, lambda: runtime.artifacts.ensure_bucket(bucket))
+    patiently(record, lambda: runtime.artifacts.put_file(bucket, key, archive))
     size = archive.stat().st_size
     record.facts |= {"digest": complete.manifest.digest, "bytes": size, "files": len(complete.manifest.files)}
     record.log(

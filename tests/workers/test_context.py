@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.datasets.tables import Dataset
 from backend.db import SessionFactory, transaction
+from backend.errors import AppError, StorageDenied, StorageFull, StorageUnreachable
 from backend.training import records
 from backend.training import registry as tasks
 from backend.training.devices import Placement
@@ -17,6 +20,7 @@ from backend.training.lifecycle import TaskState, advance
 from backend.training.registry import TaskRequest
 from backend.training.tables import TaskLog, TaskMetric, TrainingTask
 from plugins.contract import AttemptLost, Example, TrainingStopped
+from workers import patience
 from workers.context import Context, Record
 
 S = TaskState
@@ -129,3 +133,58 @@ def test_only_training_uses_up_the_budget(sessions: SessionFactory, task: Traini
     assert record.trained_seconds == 0.0
     record.start_step("train")
     assert record.trained_seconds > 0.0
+
+
+class _Store:
+    """Refuses a few times, then answers; what else happens meanwhile is the caller's."""
+
+    def __init__(self, refusals: int, kind: type[AppError], meanwhile: Callable[[], None]) -> None:
+        self.refusals, self.kind, self.meanwhile = refusals, kind, meanwhile
+
+    def __call__(self) -> str:
+        if not self.refusals:
+            return "stored"
+        self.refusals -= 1
+        self.meanwhile()
+        raise self.kind("s3 cannot be reached")
+
+
+@pytest.mark.parametrize("kind", [StorageUnreachable, StorageFull])
+def test_a_store_that_is_away_for_a_while_is_waited_for(
+    sessions: SessionFactory, record: Record, monkeypatch: pytest.MonkeyPatch, kind: type[AppError]
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(patience, "time", SimpleNamespace(sleep=pauses.append, monotonic=lambda: 0.0))
+    assert patience.patiently(record, _Store(7, kind, lambda: None)) == "stored"
+    assert pauses == [1, 2, 4, 8, 15, 15, 15]
+    with sessions() as session:  # said once
+        assert session.scalars(select(TaskLog.message)).all() == [
+            "s3 cannot be reached; it is tried again for 30 minutes"
+        ]
+
+
+def test_a_store_that_stays_away_ends_the_waiting(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 100.0, 1900.0])
+    monkeypatch.setattr(
+        patience, "time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: next(clock))
+    )
+    with pytest.raises(StorageUnreachable):
+        patience.patiently(record, _Store(9, StorageUnreachable, lambda: None))
+
+
+def test_waiting_for_a_store_hears_that_nothing_is_to_be_kept(
+    sessions: SessionFactory, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "time", SimpleNamespace(sleep=lambda _: None, monotonic=lambda: 0.0))
+
+    def discard() -> None:
+        with transaction(sessions) as session:
+            tasks.request_stop(session, session.get_one(TrainingTask, record.task_id), discard=True)
+
+    with pytest.raises(TrainingStopped):
+        patience.patiently(record, _Store(9, StorageUnreachable, discard))
+
+
+def test_what_else_a_store_refuses_is_not_waited_for(record: Record) -> None:
+    with pytest.raises(StorageDenied):
+        patience.patiently(record, _Store(1, StorageDenied, lambda: None))
