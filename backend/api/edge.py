@@ -22,6 +22,8 @@ PREFIX = "/api/v1"
 PUBLIC = frozenset({f"{PREFIX}/openapi.json"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TYPE = "urn:sightloop:error:"
+# What SQLite and PostgreSQL say of a full disk.
+_NO_ROOM = ("disk is full", "No space left on device")
 
 
 def install(app: Flask) -> None:
@@ -150,6 +152,9 @@ def _out_of_range(error: DataError) -> Response:
 
 def _database(error: OperationalError) -> Response:
     logger.exception("database_unavailable")
+    if any(sign in str(error.orig) for sign in _NO_ROOM):
+        full = errors.StorageFull
+        return problem(full.code, full.status, full.title, "the database has no room; free space on its disk")
     return problem("database_unavailable", 503, "The database cannot be reached", "try again in a moment")
 
 

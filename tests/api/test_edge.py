@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -229,6 +230,24 @@ def test_what_is_not_foreseen_tells_the_client_nothing(app: Flask, monkeypatch: 
     answer = Caller(app, "admin-token-of-the-tests")("GET", "/models")
     assert (answer.status_code, answer.get_json()["code"]) == (500, "internal")
     assert "swordfish" not in answer.get_data(as_text=True)
+
+
+def test_a_database_without_room_says_so(app: Flask, admin: Caller, request: pytest.FixtureRequest) -> None:
+    """To try again in a moment would not help."""
+    with app.extensions["sightloop"].sessions() as session:
+        engine = session.get_bind()
+
+    def fill(dbapi_connection: Any, *_: object) -> None:
+        dbapi_connection.execute("PRAGMA max_page_count = 1")  # SQLite takes it for no less than there is
+
+    sa.event.listen(engine, "checkout", fill)
+    request.addfinalizer(lambda: sa.event.remove(engine, "checkout", fill))
+    for number in range(200):
+        answer = admin("POST", "/tokens", {"name": f"token-{number}"})
+        if answer.status_code != 201:
+            break
+    assert (answer.status_code, answer.get_json()["code"]) == (507, "storage_full")
+    assert "free space" in answer.get_json()["detail"]
 
 
 def test_a_silent_store_is_one_sentence_and_nothing_is_saved(admin: Caller) -> None:
