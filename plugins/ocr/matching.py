@@ -9,7 +9,7 @@ import numpy as np
 
 from plugins.contract import Example, Prediction, Region
 from plugins.ocr import geometry
-from plugins.ocr.text import loosely, normalise
+from plugins.ocr.text import is_of_lines, loosely, normalise
 
 IOU = 0.5
 _WITHIN_IGNORED = 0.5  # share of an answer's area inside ignored regions from which on it does not count
@@ -56,17 +56,19 @@ def pairs(example: Example, prediction: Prediction) -> list[Pair]:
     """Every region that counts and every answer that counts, once each.
 
     The pairs of the highest intersection over union are taken first, from `IOU` on, one answer a region.
-    Regions that are ignored, and answers that lie mostly in them, do not count.
+    Regions that are ignored or hold several lines, which no line that is found can be, do not count, nor do
+    answers that lie mostly in them.
     """
+    hides = [region.ignored or is_of_lines(region.text) for region in example.regions]
     outputs = [output for output in prediction.outputs if output.pos is not None]
     size = (max(example.width, 1), max(example.height, 1))
     found = np.array([output.pos for output in outputs], np.float32).reshape(-1, 4, 2) * np.array(
         size, np.float32
     )
-    counted = [region for region in example.regions if not region.ignored]
+    counted = [region for region, hidden in zip(example.regions, hides, strict=True) if not hidden]
     matched = located(geometry.quads(counted), found)
-    hidden = geometry.quads([region for region in example.regions if region.ignored])
-    inside = geometry.intersections(found, hidden).sum(1)
+    others = [region for region, hidden in zip(example.regions, hides, strict=True) if hidden]
+    inside = geometry.intersections(found, geometry.quads(others)).sum(1)
     covered = inside > _WITHIN_IGNORED * np.maximum(geometry.areas(found), 1e-9)
     answers = {place: (normalise(one.label), one.conf, found[place]) for place, one in enumerate(outputs)}
     result = [

@@ -67,6 +67,16 @@ def test_ignored_regions_and_answers_in_them_do_not_count() -> None:
     assert evaluate([truth], [answer]).metrics["detection_f1"] == 1
 
 
+def test_a_region_of_several_lines_does_not_count() -> None:
+    """Nothing learns from it, and no line that is found can be it."""
+    address = box(10, 10, 110, 60)
+    truth = example(Region(address, "Main Street 1\nSpringfield"), Region(FAR, "CASH"))
+    lines = output("Main Street 1", box(10, 10, 110, 34)), output("Springfield", box(10, 36, 110, 60))
+    found = evaluate([truth], [Prediction((*lines, output("CASH", FAR)))])
+    assert (found.metrics["end_to_end_f1"], found.metrics["detection_f1"]) == (1, 1)
+    assert found.metrics["regions"] == 1 and found.details["mistakes"] == []
+
+
 def test_a_region_without_transcription_counts_for_finding_only() -> None:
     truth = example(Region(LINE, "good"), Region(OTHER, None))
     evaluation = evaluate([truth], [Prediction((output("good", LINE), output("what", OTHER)))])

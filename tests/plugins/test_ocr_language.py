@@ -16,7 +16,7 @@ from plugins.contract import Example, Output, PluginError, Prediction, Region
 from plugins.ocr import bases, exporter, trainer
 from plugins.ocr.params import OcrParams
 from plugins.ocr.predictor import open_predictor
-from plugins.ocr.predictor.language import Language, learn
+from plugins.ocr.predictor.language import Language, keeps_digits, learn
 from plugins.ocr.predictor.lines import Reader
 from plugins.ocr.predictor.network import Network
 from plugins.ocr.trainer import int8
@@ -26,6 +26,7 @@ from tests.plugins.ocr_pages import context_of
 from tests.plugins.ocr_renderings import ASCII, form
 
 CHARACTERS = tuple("0123456789 ABEHLOSTU:")
+PRICES = tuple("0123456789.")
 Row = Mapping[str, float]
 
 
@@ -124,6 +125,36 @@ def test_a_line_without_doubt_is_left_as_it_is(network: Network) -> None:
     sure, doubtful = read(0.009), read(0.4)
     assert (sure[0], doubtful[0]) == ("SUHTOTAL", "SUBTOTAL")
     assert sure[1] == pytest.approx(0.991) and doubtful[1] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    "before, after, kept",
+    [
+        ("SUHTOTAL", "SUBTOTAL", True),
+        ("RESERVATI0N", "RESERVATION", True),  # a digit is another character in its place
+        ("TABLE O", "TABLE 0", True),
+        ("61.50", "1.50", False),
+        ("1.50", "61.50", False),
+        ("61.50", "16.50", False),
+        ("T0TL 12", "TOTAL 12", False),  # in doubt, the reading stays
+        ("TOTL 12", "TOTAL 12", True),
+        ("", "", True),
+    ],
+)
+def test_no_digit_is_dropped_or_put_in(before: str, after: str, kept: bool) -> None:
+    assert keeps_digits(before, after) is kept
+
+
+def test_a_weak_digit_is_read_although_the_labels_have_none_there(network: Network) -> None:
+    language = learn(["1.50", "2.50", "9.90"] * 1000, len(PRICES))
+    rows = np.zeros((1, 8, len(PRICES) + 1), np.float32)
+    rows[0, :, 0] = 1
+    for step, (character, share) in enumerate([("6", 0.7), ("1", 1.0), (".", 1.0), ("5", 1.0), ("0", 1.0)]):
+        rows[0, step, 0], rows[0, step, PRICES.index(character) + 1] = 1 - share, share
+    assert "".join(PRICES[place - 1] for place, _ in language.path(rows[0], ["", *PRICES])) == "1.50"
+    reader = Reader(network, PRICES, widest=2400, turn_below=0.9, language=language)
+    (reading,) = reader.decoded(rows, 80)
+    assert reading.text == "61.50"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from plugins.ocr import direction, geometry
-from plugins.ocr.predictor.language import SURE, Language
+from plugins.ocr.predictor.language import SURE, Language, keeps_digits
 from plugins.ocr.predictor.network import Floats, Network, Pixels
 
 Quads = npt.NDArray[np.float32]
@@ -198,8 +198,9 @@ class Reader:
         for every, path, values, kept in zip(probabilities, best, certain, new & (best != 0), strict=True):
             classes, steps = path[kept], np.flatnonzero(kept)
             if self._language is not None and (values[kept] < SURE).any():
-                found = self._language.path(every, self._letters)
-                classes, steps = np.array(found, np.int64).reshape(-1, 2).T
+                found = np.array(self._language.path(every, self._letters), np.int64).reshape(-1, 2)
+                if keeps_digits(self._said(classes), self._said(found[:, 0])):
+                    classes, steps = found.T
             some = zip(
                 self._characters[classes].tolist(),
                 places[steps].tolist(),
@@ -207,6 +208,9 @@ class Reader:
                 strict=True,
             )
             yield Reading.of([Letter(*one) for one in some])
+
+    def _said(self, classes: npt.NDArray[np.int64]) -> str:
+        return "".join(self._characters[classes].tolist())
 
 
 def split(line: Pixels, widest: int) -> tuple[list[Pixels], list[str]]:
