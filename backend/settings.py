@@ -7,6 +7,7 @@ training can be told lives with its plugin, not here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -41,7 +42,7 @@ class Settings:
     admin_token: str = _setting("", "bearer token that always belongs to the administrator", secret=True)
     host_token: str = _setting("", "bearer token with which model hosts speak to the API", secret=True)
     secret_key: str = _setting("", "base64 key of 32 bytes that encrypts stored credentials", secret=True)
-    database_url: str = _setting("", "SQLAlchemy URL (default: SQLite in the data directory)")
+    database_url: str = _setting("", "SQLAlchemy URL (default: SQLite in the data directory)", secret=True)
     redis_url: str = _setting("redis://127.0.0.1:6379/0", "Valkey or Redis of the queue", secret=True)
     s3_endpoint: str = _setting("http://127.0.0.1:8333", "object store for models, snapshots and checkpoints")
     s3_access_key: str = _setting("", "access key of that store")
@@ -109,6 +110,15 @@ def _between(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _beginning_with(pattern: str, what: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.match(pattern, text):
+            raise ValueError(what)
+        return text
+
+    return parse
+
+
 def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -124,6 +134,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "data_dir": lambda text: Path(text).expanduser().absolute(),
     "port": _between(1, 65535),
     "api_url": _url,
+    "database_url": _beginning_with(
+        r"\w+(\+\w+)?://", "an SQLAlchemy URL, such as postgresql+psycopg://user:password@host/name"
+    ),
+    "redis_url": _beginning_with(r"(rediss?|unix)://", "a redis://, rediss:// or unix:// address"),
     "s3_endpoint": _url,
     "public_url": _url,
     "phone_url": _url,

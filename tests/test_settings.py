@@ -69,13 +69,22 @@ def test_an_unknown_variable_is_refused(variable: str) -> None:
         load({variable: "9000"})
 
 
+@pytest.mark.parametrize("variable", ["SIGHTLOOP_DATABASE_URL", "SIGHTLOOP_REDIS_URL"])
+@pytest.mark.parametrize("text", ["ann:whisper", "//ann:whisper@db", "http//ann:whisper@db"])
+def test_an_address_of_no_database_is_refused_and_not_shown(variable: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} cannot be that value: it must be an? ") as refused:
+        load({variable: text})
+    assert "whisper" not in str(refused.value)
+
+
 def test_variables_of_other_programs_are_left_alone() -> None:
     load({"SIGHTLOOP_SERVICE_CONFIG": "x", "SIGHTLOOP_HOST_DIR": "y", "PORT": "z"})
 
 
 def test_settings_cannot_be_changed_and_do_not_show_secrets() -> None:
-    settings = load({"SIGHTLOOP_S3_SECRET_KEY": "hush-hush"})
-    assert "hush-hush" not in repr(settings)
+    address = "postgresql+psycopg://ann:whisper@db/sightloop"
+    settings = load({"SIGHTLOOP_S3_SECRET_KEY": "hush-hush", "SIGHTLOOP_DATABASE_URL": address})
+    assert "hush-hush" not in repr(settings) and "whisper" not in repr(settings)
     with pytest.raises(FrozenInstanceError):
         settings.port = 1  # type: ignore[misc]
 

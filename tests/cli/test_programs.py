@@ -87,6 +87,13 @@ def test_data_of_a_newer_release_are_named(home: Home) -> None:
         lifecycle._migrate(home, choices, {})
 
 
+def test_a_database_without_its_driver_is_said_to_lack_it(home: Home) -> None:
+    choices = Choices(8700, "127.0.0.1", label_studio=False)
+    shell = {"SIGHTLOOP_DATABASE_URL": "mysql+pymysql://ann:whisper@db/sightloop"}
+    with pytest.raises(StartFailed, match="needs the Python package pymysql, which is not installed"):
+        lifecycle._migrate(home, choices, shell)
+
+
 def test_one_more_worker_is_told_what_those_of_the_stack_are_told(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
