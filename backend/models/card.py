@@ -83,7 +83,7 @@ def _quality(manifest: Manifest, note: str) -> list[str]:
     intervals = manifest.details.get("intervals", {})
     optimistic = (
         "The same images chose the best state of the training, its confidences and its thresholds, so on new "
-        "ones it is probably a little worse; a dataset with a test side is measured without that."
+        "ones it is probably a little worse."
     )
     return [
         "## How good it is",

@@ -51,7 +51,8 @@ class ClassificationParams:
     seed: int = field(
         default=0,
         metadata={
-            "help": "Start of the random numbers; the same seed gives the same model on the same machine.",
+            "help": "Start of the random numbers; the same seed gives the same model on the same machine "
+            "unless it is the time that ends the training.",
             "minimum": 0,
             "maximum": 2**31 - 1,
         },

@@ -208,6 +208,19 @@ def test_time_left_is_used_for_another_round(tmp_path: Path, monkeypatch: pytest
     assert not [row for row in again.rows if row["name"] == "learning_rate"]
 
 
+def test_a_round_that_diverges_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = replace(RECIPE, views=24, least_epochs=2, rounds=3)
+    monkeypatch.setattr("plugins.classification.trainer.finetune.RECIPE", short)
+    context = context_of(tmp_path, *photographs.materials(train=4, validation=2), epochs=None)
+    loss = FineTuning.loss
+    monkeypatch.setattr(
+        FineTuning, "loss", lambda self, batch: loss(self, batch) * (torch.nan if self.seed == 1 else 1)
+    )
+    train(context)
+    assert (context.facts["rounds"], context.facts["epochs"], context.facts["ending"]) == (1, 2.0, "finished")
+    assert "Round 2 diverged and does not count." in context.lines
+
+
 def test_a_worker_that_is_lost_after_the_time_is_up_costs_nothing(tmp_path: Path) -> None:
     made = photographs.materials(train=4, validation=2)
     first = context_of(tmp_path, *made, epochs=2)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +29,7 @@ from plugins.classification.cache import Images
 from plugins.classification.preprocess import Pixels
 from plugins.classification.trainer.choice import choose
 from plugins.classification.trainer.inference import judged, rows_of
-from plugins.contract import TrainingContext
+from plugins.contract import PluginError, TrainingContext
 from plugins.fitting import Fitted, Plan, Score, Share
 
 CHECKPOINT_SECONDS = 15.0
@@ -103,20 +103,13 @@ def fine_tune(
     reserve = _RESERVE + 9 * (time.monotonic() - started)
     reserve += min(_FINISH * max(context.time_left(), 0.0), _LONGEST_FINISH)
     policy = Policy(flip=mirrored)
-    rounds: list[Fitted] = []
-    for number in range(1 if context.params.epochs else recipe.rounds):
-        seed = context.params.seed + number
-        work = FineTuning(context, network, sides, recipe, policy, seed, excess=excess)
-        before = sum(fitted.epochs for fitted in rounds)
-        if number:
-            context.log(f"There is time for another round of training, number {number + 1}.")
-        fitted, took = _one_round(context, work, number, before, reserve)
-        rounds.append(fitted)
-        if rounds[-1].ending != "finished":
-            break
-        begun = (context.folder / f"{_name(number + 1)}.safetensors").is_file()
-        if not begun and context.time_left() - reserve < _WORTH * took:
-            break
+    seed = context.params.seed
+    rounds = _rounds(
+        context,
+        lambda number: FineTuning(context, network, sides, recipe, policy, seed + number, excess=excess),
+        1 if context.params.epochs else recipe.rounds,
+        reserve,
+    )
     epochs = sum(fitted.epochs for fitted in rounds)
     context.fact("epochs", round(epochs, 2))
     context.fact("rounds", len(rounds))
@@ -129,6 +122,33 @@ def fine_tune(
     else:
         context.log("The time budget leaves none for fine-tuning; the first model is kept.")
     return stage
+
+
+def _rounds(
+    context: TrainingContext, work: Callable[[int], FineTuning], most: int, reserve: float
+) -> list[Fitted]:
+    """One at least, and more while there is time; one that diverges after others does not count. Raises
+    `PluginError` (`loss_not_finite`) where the first one does.
+    """
+    rounds: list[Fitted] = []
+    for number in range(most):
+        before = sum(fitted.epochs for fitted in rounds)
+        if number:
+            context.log(f"There is time for another round of training, number {number + 1}.")
+        try:
+            fitted, took = _one_round(context, work(number), number, before, reserve)
+        except PluginError as error:
+            if not rounds or error.code != "loss_not_finite":
+                raise
+            context.log(f"Round {number + 1} diverged and does not count.")
+            break
+        rounds.append(fitted)
+        if fitted.ending != "finished":
+            break
+        begun = (context.folder / f"{_name(number + 1)}.safetensors").is_file()
+        if not begun and context.time_left() - reserve < _WORTH * took:
+            break
+    return rounds
 
 
 def begun(context: TrainingContext) -> bool:
