@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Response, request
 from pydantic import Field
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from backend.api.schemas import Body, NamePath, Out, answer, blueprint
 from backend.datasets import registry as datasets
@@ -62,6 +63,8 @@ def import_labels(path: NamePath, query: ImportQuery) -> Response:
         dataset = datasets.get(session, workspace_id(), path.name)
     request.max_content_length = MAX_BYTES
     data = request.get_data(cache=False)
+    if request.content_length is None and len(data) >= MAX_BYTES:
+        raise RequestEntityTooLarge  # a chunked body says no length, and Werkzeug cuts it without a word
     counts = files.import_file(runtime().sessions, dataset, query.file, data, query.format)
     if counts["changed"]:
         labeling.hint_at(runtime().sessions, runtime().redis, dataset.id)

@@ -139,3 +139,21 @@ def test_a_file_that_is_too_large_is_told_the_limit_of_files(
     refused = _import(admin, b"x" * (3 * 1024**2 + 1))
     assert refused.status_code == 413 and "larger than 3 MiB" in refused.get_json()["detail"]
     assert _import(admin, b"image,label\n").status_code == 200
+
+
+def test_a_file_that_comes_in_chunks_is_not_cut_at_the_limit(
+    admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says no length; half of it must not pass for the whole."""
+    monkeypatch.setattr(label_files, "MAX_BYTES", 128 * 1024)
+    rows = [b"image,label\n", *(b"bolt/%d.jpg,nut\n" % number for number in range(20_000))]
+    for count, status in ((4, 200), (20_000, 413)):
+        answer = admin(
+            "POST",
+            "/datasets/parts/labels/import?file=labels.csv",
+            input_stream=BytesIO(b"".join(rows[:count])),
+            headers={"Content-Type": "application/octet-stream"},
+            environ_overrides={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
+        )
+        assert answer.status_code == status
+    assert answer.get_json()["code"] == "too_large"
