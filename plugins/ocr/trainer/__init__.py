@@ -119,21 +119,7 @@ def _train(stages: Stages, start: Kept) -> Kept:
     if wanted and stages.may_go_on("recogniser"):
         stages.read(thresholds)
     trained = Kept(stages.detector, stages.recogniser, thresholds, TRAINED)
-    if _alike(trained, start):
-        if wanted:
-            stages.context.log(f"Nothing better was learned in the time: the {start.name} are kept.")
-        trained = replace(trained, name=start.name)
     return _best(stages, trained, start)
-
-
-def _alike(one: Kept, other: Kept) -> bool:
-    """Whether the networks of both have the same weights."""
-    pairs = ((one.detector, other.detector), (one.recogniser, other.recogniser))
-    return all(
-        torch.equal(value, theirs.state_dict()[name])
-        for ours, theirs in pairs
-        for name, value in ours.state_dict().items()
-    )
 
 
 def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
@@ -146,12 +132,11 @@ def _best(stages: Stages, trained: Kept, start: Kept) -> Kept:
         found = _metrics(stages.judge, trained)
         if score(found).value >= score(usual).value:
             return trained
-        if trained.name == TRAINED:
-            stages.context.log(
-                f"Training made it worse on the validation images ({found[HEADLINE]:.1%} against "
-                f"{usual[HEADLINE]:.1%} end to end, to the letter {found['end_to_end_f1_strict']:.1%} "
-                f"against {usual['end_to_end_f1_strict']:.1%}), so the {start.name} are kept."
-            )
+        stages.context.log(
+            f"Training made it worse on the validation images ({found[HEADLINE]:.1%} against "
+            f"{usual[HEADLINE]:.1%} end to end, to the letter {found['end_to_end_f1_strict']:.1%} against "
+            f"{usual['end_to_end_f1_strict']:.1%}), so the {start.name} are kept."
+        )
     except Interrupted:
         return trained
     try:
