@@ -128,6 +128,8 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
+    if missing := [name for name in options.sets or ["any set"] if not (DATA / name).is_dir()]:
+        parser.error(f"{DATA} lacks {', '.join(missing)}; SIGHTLOOP_BENCH_DATA names the folder of the sets")
     for seed in options.seeds:
         for name in options.sets:
             for what, found in measured(name, seed, options):

@@ -16,6 +16,7 @@ from backend.db import transaction
 from backend.errors import AppError, Forbidden, InvalidRequest, NotFound, WrongState
 from backend.views import caller, runtime
 from backend.workspaces.registry import OWN_TOKEN
+from backend.workspaces.tables import DEFAULT_WORKSPACE
 
 bp = Blueprint("account", __name__)
 _LONGEST_DAYS = 3650
@@ -105,7 +106,9 @@ def _page(*, token: str = "", refusal: str = "", status: int = 200) -> Response:
         known = tokens.visible(rows, caller())
     allowed = [role.value for role in MEMBERS if may(caller().role, role)]
     values = {"token": token, "refusal": refusal, "workspaces": own, "tokens": known, "roles": allowed}
-    return show("account.html", status, own_token=OWN_TOKEN, **values)
+    # Other workspaces begin with a token of that name, too, which no command line has been given.
+    own_token = OWN_TOKEN if caller().workspace == DEFAULT_WORKSPACE else ""
+    return show("account.html", status, own_token=own_token, **values)
 
 
 def _change_password(form: Mapping[str, str]) -> User:

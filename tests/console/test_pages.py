@@ -204,6 +204,15 @@ def test_what_cannot_be_taken_back_is_asked_about(
     assert any(button in one and sentence in one for one in asked)
 
 
+def test_only_the_first_workspace_has_the_token_of_the_stacks_command_line(
+    app: Flask, stranger: Caller
+) -> None:
+    with app.test_client() as client:
+        sign_in(client, stranger.token)
+        page = client.get("/account").text
+    assert "is refused from now on" in page and "command line on the machine" not in page
+
+
 def test_an_image_has_a_page_with_its_label_and_findings(furnished: FlaskClient) -> None:
     page = furnished.get("/datasets/parts/images/1").text
     assert "Image cut off" in page and "upload the image again" in page
