@@ -14,9 +14,11 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import JSON, Connection, DateTime, Dialect, Engine, MetaData, String, create_engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import ArgumentError, DataError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from sqlalchemy.types import TypeDecorator
+
+from backend.settings import SettingsError
 
 SessionFactory = sessionmaker[Session]
 
@@ -69,9 +71,21 @@ class Base(DeclarativeBase):
 
 
 def connect(url: str) -> Engine:
-    """An engine; SQLite in WAL mode with foreign keys, waiting up to 30 s for another writer."""
+    """An engine; SQLite in WAL mode with foreign keys, waiting up to 30 s for another writer. Raises
+    `SettingsError` for an address of which the driver is missing or unknown.
+    """
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+        try:
+            return create_engine(url, pool_pre_ping=True)
+        except ModuleNotFoundError as error:
+            raise SettingsError(
+                f"SIGHTLOOP_DATABASE_URL needs the Python package {error.name}, which is not installed; for "
+                "PostgreSQL: pip install 'psycopg[binary]', and an address that begins with postgresql+psycopg://"
+            ) from error
+        except (ArgumentError, ValueError) as error:  # whose own words may show the password
+            raise SettingsError(
+                "SIGHTLOOP_DATABASE_URL is no address of a database that SQLAlchemy knows"
+            ) from error
     engine = create_engine(url, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "connect")

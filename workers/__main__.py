@@ -24,7 +24,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         runtime = process_runtime()
-        runtime.sealer  # noqa: B018 - a wrong key stops the worker now, not in the middle of a job
+        # A wrong key, or an address of no database, stops the worker now, not in the middle of a job.
+        runtime.sealer, runtime.sessions  # noqa: B018
         gpus = find(runtime.settings.gpus if options.gpus is None else options.gpus)
         ping(runtime.redis)
     except (AppError, SettingsError) as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from backend.cli.embedded import lifecycle, programs
 from backend.cli.embedded.home import Choices, Home
 from backend.cli.embedded.ports import Ports
 from backend.cli.errors import StartFailed
+from backend.sealing import new_key
 
 PUBLIC, STUDIO = "SIGHTLOOP_PUBLIC_URL", "SIGHTLOOP_LABEL_STUDIO_PUBLIC_URL"
 LAN = "192.168.1.7"
@@ -87,11 +91,28 @@ def test_data_of_a_newer_release_are_named(home: Home) -> None:
         lifecycle._migrate(home, choices, {})
 
 
-def test_a_database_without_its_driver_is_said_to_lack_it(home: Home) -> None:
-    choices = Choices(8700, "127.0.0.1", label_studio=False)
-    shell = {"SIGHTLOOP_DATABASE_URL": "mysql+pymysql://ann:whisper@db/sightloop"}
-    with pytest.raises(StartFailed, match="needs the Python package pymysql, which is not installed"):
-        lifecycle._migrate(home, choices, shell)
+@pytest.mark.parametrize(
+    "url, sentence",
+    [
+        (
+            "mysql+pymysql://ann:whisper@db/sightloop",
+            "needs the Python package pymysql, which is not installed",
+        ),
+        ("nothing://ann:whisper@db/sightloop", "no address of a database that SQLAlchemy knows"),
+        ("postgresql+psycopg://ann:whisper@db:port/sightloop", "no address of a database"),
+    ],
+)
+def test_a_database_that_cannot_be_opened_is_a_sentence_for_stack_and_worker(
+    home: Home, url: str, sentence: str
+) -> None:
+    shell = {"SIGHTLOOP_DATABASE_URL": url}
+    with pytest.raises(settings.SettingsError, match=sentence):
+        lifecycle._migrate(home, Choices(8700, "127.0.0.1", label_studio=False), shell)
+    told = {**os.environ, **shell, "SIGHTLOOP_DATA_DIR": str(home.path), "SIGHTLOOP_SECRET_KEY": new_key()}
+    command = [sys.executable, "-m", "workers"]
+    answer = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2 and sentence in answer.stderr
+    assert "Traceback" not in answer.stderr and "whisper" not in answer.stderr
 
 
 def test_one_more_worker_is_told_what_those_of_the_stack_are_told(

@@ -178,11 +178,6 @@ def _migrate(home: Home, choices: Choices, shell: Mapping[str, str]) -> None:
         db.migrate(url)
     except db.MigrationFailed as error:
         raise StartFailed(f"the database cannot be brought up to date: {error}") from error
-    except ModuleNotFoundError as error:
-        raise StartFailed(
-            f"SIGHTLOOP_DATABASE_URL needs the Python package {error.name}, which is not installed; for "
-            "PostgreSQL: pip install 'psycopg[binary]', and an address that begins with postgresql+psycopg://"
-        ) from error
     except SQLAlchemyError as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StartFailed(f"the database cannot be brought up to date: {reason}") from error
