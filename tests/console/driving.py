@@ -39,6 +39,14 @@ def settled(page: Page) -> None:
     expect(page.locator(passing)).to_have_count(0)
 
 
+def choose(page: Page, name: str) -> None:
+    """Press a button of a part that the page fetches: when it is there, and does what it says (see `settled`)."""
+    button = page.get_by_role("button", name=name, exact=True)
+    button.wait_for()
+    settled(page)
+    button.press("Enter")
+
+
 def check(page: Page) -> None:
     """Nothing sticks out to the side, and axe finds nothing serious, when all parts have come."""
     settled(page)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.console.conftest import browser
-from tests.console.driving import check, settled, sign_in, watched
+from tests.console.driving import check, choose, sign_in, watched
 from tests.main_job.conftest import PER_CLASS, Stack
 from tests.plugins.photographs import MATERIALS, crop
 
@@ -32,10 +32,9 @@ def page(browser: Browser) -> Iterator[Page]:
 def _make_dataset(page: Page) -> None:
     page.get_by_role("link", name="Datasets", exact=True).click()
     page.get_by_role("link", name="New dataset").first.click()
-    page.get_by_role("button", name="factory/", exact=True).press("Enter")
+    choose(page, "factory/")
     expect(page.get_by_label("Path")).to_have_value("s3://factory/")
-    settled(page)
-    page.get_by_role("button", name="clicked/", exact=True).press("Enter")
+    choose(page, "clicked/")
     expect(page.get_by_label("Path")).to_have_value("s3://factory/clicked/")
     expect(page.get_by_role("button", name="clicked", exact=True)).to_be_focused()
     page.get_by_text(f"images {IMAGES}.").wait_for()
