@@ -179,6 +179,7 @@ def _to_rgb(opened: Image.Image) -> Image.Image:
         return Image.fromarray((grey >> excess).astype(np.uint8)).convert("RGB")
     if "transparency" in opened.info or opened.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         rgba = opened.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        white = Image.new("RGB", rgba.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba)  # the same pixels as `alpha_composite`, in half of its memory
+        return white
     return opened if opened.mode == "RGB" else opened.convert("RGB")

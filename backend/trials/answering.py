@@ -30,7 +30,10 @@ from plugins.bundle_cache import BundleCache
 from plugins.contract import BrowserModel, PluginError, Predictor
 from plugins.images import Decoded, ImageError, Limits, decode
 
-MAX_BYTES = 2 * 1024**2  # of a picture: pages send them no larger than they are looked at
+# Of a picture: pages send them no larger than they are looked at, 1,600 pixels on the longer side. Whoever holds a
+# link needs no account, so what its pictures may take of this host's memory is little, however many come at once.
+MAX_BYTES = 2 * 1024**2
+MAX_PIXELS = 4_000_000
 PICTURES_A_MINUTE = 300
 RETURNS_A_MINUTE = 20
 _MINUTE = 60
@@ -135,8 +138,9 @@ class TrialModels:
 
 def checked(data: bytes, settings: Settings, wanted_side: int | None = None) -> Decoded:
     """The picture, decoded. Raises `UnsupportedImage` for what is none, is damaged or too large."""
+    limits = Limits(MAX_BYTES, min(MAX_PIXELS, settings.max_image_pixels))
     try:
-        return decode(data, wanted_side=wanted_side, limits=Limits(MAX_BYTES, settings.max_image_pixels))
+        return decode(data, wanted_side=wanted_side, limits=limits)
     except ImageError as error:
         raise UnsupportedImage(f"this picture cannot be read: {error}") from None
 

@@ -205,6 +205,7 @@ def test_the_server_answers_a_picture(owner: FlaskClient, phone: FlaskClient) ->
         (b"", 415, "the file is empty"),
         (b"GIF89a", 415, "not a JPEG, PNG, BMP or WEBP image"),
         (picture("red")[:60], 415, "cannot be read"),
+        (picture("red", (2001, 2000)), 415, "at most 4,000,000 are read"),  # a small file of many pixels
         (b"x" * (2 * 1024**2 + 1), 413, "larger than 2 MiB"),
         (picture("black"), 422, "the model has no answer for this picture"),
     ],
@@ -274,8 +275,9 @@ def test_a_wrong_answer_becomes_a_new_image_of_the_dataset_without_a_label(
     assert kept.read("trials", f"back/{names[0]}", 10**6) == data
     assert "Pictures sent back: 2" in owner.get(PAGE).text
     assert "sync" in owner.get("/datasets/parts").text
-    refused = phone.post(f"{link}/pictures", data=b"GIF89a")
-    assert refused.status_code == 415
+    for data in (b"GIF89a", picture("red", (2001, 2000))):
+        assert phone.post(f"{link}/pictures", data=data).status_code == 415
+    assert len(list(kept.list("trials", "back/"))) == 2
 
 
 def test_a_phone_gets_the_file_that_services_run(owner: FlaskClient, phone: FlaskClient) -> None:
