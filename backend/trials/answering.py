@@ -30,8 +30,8 @@ from plugins.bundle_cache import BundleCache
 from plugins.contract import BrowserModel, PluginError, Predictor
 from plugins.images import Decoded, ImageError, Limits, decode
 
-# Of a picture: pages send them no larger than they are looked at, 1,600 pixels on the longer side. Whoever holds a
-# link needs no account, so what its pictures may take of this host's memory is little, however many come at once.
+# Of a picture: pages send them no larger than they are looked at, 1,600 pixels on the longer side. Whoever
+# holds a link needs no account, so its pictures may take little of this host's memory, even many at once.
 MAX_BYTES = 2 * 1024**2
 MAX_PIXELS = 4_000_000
 PICTURES_A_MINUTE = 300

@@ -40,7 +40,7 @@ def settled(page: Page) -> None:
 
 
 def choose(page: Page, name: str) -> None:
-    """Press a button of a part that the page fetches: when it is there, and does what it says (see `settled`)."""
+    """Press a button of a part that the page fetches, when it is there and does what it says: `settled`."""
     button = page.get_by_role("button", name=name, exact=True)
     button.wait_for()
     settled(page)
